@@ -1,0 +1,40 @@
+# Two commands do everything: `make render` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+INPUT ?= examples
+OUTPUT ?= output/examples
+CONFIG ?= pocket
+ARGS ?=
+BIN := .venv/bin
+
+.PHONY: render test lint pocket wheel clean
+
+render: .venv/ready  ## render INPUT to films below OUTPUT
+	$(BIN)/storyreel render $(INPUT) --output $(OUTPUT) --config $(CONFIG) $(ARGS)
+
+test: .venv/ready-dev  ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/ready-dev  ## style, types and the layers' imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pocket: .venv/ready  ## train the pocket model from nothing (hours; resumes)
+	$(BIN)/python -m training --config configs/training/pocket.toml $(ARGS)
+
+wheel: .venv/ready-dev  ## build an installable wheel, with configs and the pocket model in it
+	$(BIN)/python -m build --wheel
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Storyreel needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
+	touch $@
+
+clean:
+	rm -rf .venv output dist

@@ -1,0 +1,35 @@
+"""Where the pools run and how large they are; nothing here shapes a pixel."""
+
+from pydantic import Field
+
+from stages.settings import Settings
+
+
+class ClusterConfig(Settings):
+    """The Ray cluster that the pools run on."""
+
+    address: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$")
+    """`host:port` of a running cluster (6379 is Ray's port); without it a local Ray is started."""
+    num_cpus: int | None = Field(default=None, ge=1)
+    """CPUs that a local Ray hands out; all of the machine's by default."""
+    object_store_mb: int = Field(default=128, ge=80)
+    """Shared memory of a local Ray, MB; only records travel through it."""
+
+
+class PoolConfig(Settings):
+    """How many actors a pool has, what each needs, and what it puts up with."""
+
+    num_actors: int = Field(default=1, ge=1)
+    """Actors, each a process that holds its own models."""
+    num_cpus: float = Field(default=1.0, ge=0)
+    """CPUs that an actor reserves; not the number of its threads."""
+    num_gpus: float = Field(default=0.0, ge=0)
+    """GPUs that an actor reserves, possibly a share of one."""
+    max_attempts: int = Field(default=3, ge=1)
+    """How often a unit is tried, each time on another worker, before it is given up."""
+    unit_timeout_s: float = Field(default=3600.0, gt=0)
+    """Time after which a unit counts as hanging: its worker is killed and replaced, seconds."""
+    load_timeout_s: float = Field(default=1800.0, gt=0)
+    """Time in which an actor must find its place in the cluster and load its models, seconds."""
+    max_failed_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of given-up units, of those over, past which the pool stops."""

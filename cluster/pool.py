@@ -1,0 +1,90 @@
+"""A pool: Ray actors that hold the models of one or more stages, and take units one by one."""
+
+import itertools
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self
+
+from cluster.config import PoolConfig
+from cluster.crew import Contents, Entry, check_placeable
+from cluster.scheduler import Scheduler
+from cluster.work import Work
+from cluster.worker import StageFactory
+from stages.records import Failure
+
+
+class Pool:
+    """Actors around some stages; needs a connected Ray.
+
+    Actors are started when there is work for them. A unit is in flight on one actor at a time, and
+    an actor has one unit; a unit that fails is tried again on another actor, and given up with a
+    `Failure` in the end. Nothing a single unit does ends the pool.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        stages: Mapping[str, StageFactory],
+        output_url: str,
+        config: PoolConfig,
+        num_threads: int,
+    ) -> None:
+        """Open a pool.
+
+        Args:
+            name: names the pool's workers in logs and records.
+            stages: for the name of each stage, what constructs it on a worker.
+            output_url: where units are committed; every node must reach it under this URL.
+            config: how many actors, and what each needs.
+            num_threads: threads of a stage's numerical code; they shape the bytes it makes.
+
+        Raises:
+            ValueError: no node of the cluster can hold an actor.
+        """
+        check_placeable(name, config)
+        contents = Contents(
+            name=name, stages=dict(stages), output_url=output_url, num_threads=num_threads
+        )
+        self._stages = frozenset(stages)
+        self._order = itertools.count()
+        self._scheduler = Scheduler(contents, config)
+        self._thread = threading.Thread(
+            target=self._scheduler.run, name=f"pool-{name}", daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, work: Work, *, priority: tuple[int, ...]) -> Future[tuple[Any, ...] | Failure]:
+        """Put a unit in the queue; may be called from any thread.
+
+        Args:
+            work: the unit.
+            priority: the smallest goes first; equals in the order they came.
+
+        Returns:
+            Resolves with the unit's records once it is committed, or with its `Failure`; raises
+            `PoolEndedError` if the pool ends first, and is cancelled if the pool is closed.
+        """
+        assert work.unit.stage in self._stages, work.unit
+        future: Future[tuple[Any, ...] | Failure] = Future()
+        key = (priority, next(self._order))
+        self._scheduler.post(Entry(work=work, key=key, future=future, attempts=work.attempts))
+        return future
+
+    def close(self, *, cancel: bool = False) -> None:
+        """End the pool after the open units, or at once if `cancel`; returns when it has ended."""
+        self._scheduler.post_close(cancel=cancel)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(cancel=kind is not None)

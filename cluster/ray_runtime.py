@@ -1,0 +1,93 @@
+"""Connecting to Ray: a local one for the time of a command, or a named cluster, never by chance."""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import ray
+
+from cluster.config import ClusterConfig
+
+CONNECT_TIMEOUT_S = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """Ray for the time of the context; a local one is stopped at its end.
+
+    Raises:
+        ConnectionError: the configured cluster cannot be reached, or does not accept our token.
+    """
+    if config.address is None:
+        _start_local(config)
+    else:
+        _connect(config.address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local(config: ClusterConfig) -> None:
+    _keep_token_private(create=True)
+    ray.init(
+        address="local",  # without it Ray would follow RAY_ADDRESS or a cluster it finds
+        num_cpus=config.num_cpus,
+        object_store_memory=config.object_store_mb * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        _system_config={"prestart_worker_first_driver": False},  # no pool could use those workers
+    )
+    _silence_raylet()
+    logger.info("started a local Ray")
+
+
+def _connect(address: str) -> None:
+    _keep_token_private(create=False)
+    host, port = address.rsplit(":", 1)
+    try:
+        # Ray itself waits for more than a minute for an address where nothing listens.
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        _silence_raylet()
+    except (OSError, OverflowError, RuntimeError, ray.exceptions.RayError) as error:
+        raise ConnectionError(
+            f"cluster.address {address}: no Ray cluster can be used there: {error}; start one with"
+            " `RAY_AUTH_MODE=token ray start --head`, give every machine the same token file, or"
+            " leave the address out for a local Ray"
+        ) from error
+    logger.info("connected to the Ray cluster at %s", address)
+
+
+def _silence_raylet() -> None:
+    """Keep deaths of workers off stdout, which `log_to_driver` does not; the pool reports them."""
+    ray._private.worker._worker_logs_enabled = False
+
+
+def _keep_token_private(*, create: bool) -> None:
+    """Ray would write a missing token readable for everyone on the machine."""
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    if create and not path.exists():
+        _create_token(path)
+    if path.exists():
+        path.chmod(0o600)
+
+
+def _create_token(path: Path) -> None:
+    """Write a token whole or not at all; if another command is faster, its token stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".auth_token.{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(secrets.token_hex(32))
+    with suppress(FileExistsError):
+        path.hardlink_to(temporary)
+    temporary.unlink()

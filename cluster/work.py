@@ -1,0 +1,37 @@
+"""What a pool is asked to do with one unit, and what a worker answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.errors import ErrorClass
+from stages.commits import UnitId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One unit and what its stage is called with.
+
+    `attempts` counts those of earlier runs; `source_file` and `source_row` say in a failure where
+    the story was read.
+    """
+
+    unit: UnitId
+    argument: Any
+    attempts: int = 0
+    source_file: str = ""
+    source_row: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A unit that is committed, with its records."""
+
+    records: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why an attempt failed, in plain values: the driver has none of the stage's modules."""
+
+    error_class: ErrorClass
+    message: str

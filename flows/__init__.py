@@ -1,0 +1,1 @@
+"""What runs, in what order, and what the Prefect UI shows; the command line."""

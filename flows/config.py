@@ -1,0 +1,152 @@
+"""One complete run as one TOML file: the sections of all the stages and of the cluster.
+
+A configuration is a name of the bundled ones (pocket, sd15, sd21, sdxl) or a file; profiles (draft,
+fast, paper) and single values are laid over it.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from cluster.config import ClusterConfig, PoolConfig
+from stages.films.config import FilmsConfig
+from stages.keyframes.config import KeyframesConfig
+from stages.motion.config import MotionConfig
+from stages.prompts.config import PromptsConfig
+from stages.settings import Settings
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+class PoolsConfig(Settings):
+    """The pools of actors; they say where and how many at once, never what a pixel is."""
+
+    render: PoolConfig
+    """Actors that hold the keyframe and motion stages and take whatever unit is ready."""
+    assembly: PoolConfig
+    """Actors that hold the prompts and films stages."""
+
+
+class ExecutionConfig(Settings):
+    """How a job is cut and how much of it is open at a time."""
+
+    shard_size: int = Field(default=1, ge=1, le=500)
+    """Stories in a shard: one row of stage tasks in the Prefect UI."""
+    open_shards: int = Field(default=4, ge=1, le=64)
+    """Shards worked on at a time, so that no pool waits at a shard's edge."""
+
+
+class RenderConfig(Settings):
+    """Everything that one run is made of."""
+
+    num_threads: int = Field(default=1, ge=1, le=256)
+    """PyTorch threads in every actor: sums depend on it in their last bits, so it shapes pixels."""
+    prompts: PromptsConfig
+    keyframes: KeyframesConfig
+    motion: MotionConfig
+    films: FilmsConfig
+    execution: ExecutionConfig = ExecutionConfig()
+    pools: PoolsConfig
+    cluster: ClusterConfig = ClusterConfig()
+
+    def rendering(self) -> dict[str, Any]:
+        """What shapes the pixels, as plain values; actors, limits and addresses do not."""
+        return self.model_dump(mode="json", exclude={"execution", "pools", "cluster"})
+
+
+def load_config(
+    name: str, *, profile: str | None = None, overrides: Sequence[str] = ()
+) -> RenderConfig:
+    """Read a configuration by its name or file, lay a profile and `key=value` overrides over it.
+
+    Raises:
+        ValueError: names the file, the key, the value and what is allowed.
+    """
+    values = _read(_find(name, CONFIGS))
+    if profile is not None:
+        values = _merge(values, _read(_find(profile, CONFIGS / "profiles")))
+    for override in overrides:
+        values = _merge(values, _parse_override(override))
+    try:
+        return RenderConfig.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"config {name}: {_explain(error)}") from error
+
+
+def digest(value: Any) -> str:
+    """A stable hash of plain values."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _find(name: str, folder: Path) -> Path:
+    bundled = sorted(path.stem for path in folder.glob("*.toml"))
+    if name in bundled:
+        return folder / f"{name}.toml"
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"config {name!r}: no such file, and not one of {', '.join(bundled)}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"config {path}: {error}") from error
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.strip().split(".")):
+        raise ValueError(f"--set {override!r}: must be key=value, such as films.fps=12")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(entry) for entry in error.errors())
+
+
+def _explain_one(entry: Any) -> str:
+    key = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_section(entry["loc"][:-1]).model_fields))
+        return f"{key}: unknown key; known are {known}"
+    if entry["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key} = {entry['input']!r}: {entry['msg']}"
+
+
+def _section(location: tuple[Any, ...]) -> type[Settings]:
+    section: Any = RenderConfig
+    for part in location:
+        section = _model_in(section.model_fields[part].annotation)
+    checked: type[Settings] = section
+    return checked
+
+
+def _model_in(annotation: Any) -> Any:
+    """The Settings class in `X` or `X | None`."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next(o for o in options if isinstance(o, type) and issubclass(o, Settings))

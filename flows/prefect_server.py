@@ -1,0 +1,88 @@
+"""Prefect's API for one command: the configured server, else a local one that ends with the command.
+
+Prefect would start a temporary server by itself, but that one outlives a command that is killed.
+Ours holds the other end of a pipe to the command, and ends when the pipe does.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from prefect.server.api.server import create_app
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+START_TIMEOUT_S = 120.0
+
+
+@contextmanager
+def prefect_api() -> Iterator[None]:
+    """A Prefect API for the time of the context.
+
+    Raises:
+        ConnectionError: a server of our own does not start.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with _local_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        yield
+
+
+@contextmanager
+def _local_server() -> Iterator[str]:
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    process = subprocess.Popen(  # noqa: S603, our own module
+        [sys.executable, "-m", "flows.prefect_server", str(port)], stdin=subprocess.PIPE
+    )
+    try:
+        _wait_until_healthy(process, url)
+        yield url
+    finally:
+        process.communicate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_healthy(process: "subprocess.Popen[bytes]", url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise ConnectionError(f"Prefect's local server at {url} did not start")
+
+
+def _serve(port: int) -> None:
+    """Serve until standard input ends."""
+    config = uvicorn.Config(
+        create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="error"
+    )
+    server = uvicorn.Server(config)
+
+    def stop_with_the_command() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+        time.sleep(5)
+        os._exit(0)  # a request that never ends must not keep the server
+
+    threading.Thread(target=stop_with_the_command, daemon=True).start()
+    server.run()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,126 @@
+"""Commit records: the small files that say that a unit is over, and what it made or why it failed.
+
+A unit's record is published after its files and is the only truth about its completion. Attempts
+are recorded before a unit is handed to a worker, so that one that kills everything is not tried for
+ever.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from stages.manifests import Shard
+from stages.records import Failure, from_row, to_row
+from stages.storage import Output
+
+R = TypeVar("R")
+
+COMMITTED = ".done.json"
+FAILED = ".failed.json"
+ATTEMPTED = ".attempts.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitId:
+    """Names a unit: a stage's work on one story, or on one shot of it."""
+
+    stage: str
+    shard: Shard
+    story_id: str
+    shot_index: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The unit within its stage and shard."""
+        return (
+            self.story_id if self.shot_index is None else f"{self.story_id}.{self.shot_index:04d}"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit(Generic[R]):
+    """What a finished unit made, and how often it was tried."""
+
+    records: tuple[R, ...]
+    attempts: int
+    worker: str
+
+
+def folder(stage: str, shard: Shard) -> str:
+    """Where the records of a shard's units of one stage stand."""
+    return f"units/{stage}/{shard}"
+
+
+def _path(unit: UnitId, suffix: str) -> str:
+    return f"{folder(unit.stage, unit.shard)}/{unit.name}{suffix}"
+
+
+def commit(output: Output, unit: UnitId, made: Commit[Any]) -> None:
+    """Say that a unit is done; its files must be published already."""
+    content = {
+        "records": [to_row(record) for record in made.records],
+        "attempts": made.attempts,
+        "worker": made.worker,
+    }
+    output.publish(_path(unit, COMMITTED), _encode(content))
+    output.remove(_path(unit, ATTEMPTED))
+
+
+def commit_failure(output: Output, unit: UnitId, failure: Failure) -> None:
+    """Say that a unit is given up."""
+    output.publish(_path(unit, FAILED), _encode(to_row(failure)))
+    output.remove(_path(unit, ATTEMPTED))
+
+
+def record_attempt(output: Output, unit: UnitId, attempts: int) -> None:
+    """Say, before a unit is handed to a worker, that it is tried for the `attempts`-th time."""
+    output.publish(_path(unit, ATTEMPTED), _encode({"attempts": attempts}))
+
+
+def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:
+    """What a finished unit made, its records being of class `record`."""
+    content = json.loads(output.read(_path(unit, COMMITTED)))
+    records = tuple(from_row(record, row) for row in content["records"])
+    return Commit(records=records, attempts=content["attempts"], worker=content["worker"])
+
+
+def read_failure(output: Output, stage: str, shard: Shard, name: str) -> Failure:
+    """Why the unit of that name was given up."""
+    return from_row(Failure, json.loads(output.read(f"{folder(stage, shard)}/{name}{FAILED}")))
+
+
+def read_attempts(output: Output, unit: UnitId) -> int:
+    """How often a unit that is not over was tried."""
+    attempts: int = json.loads(output.read(_path(unit, ATTEMPTED)))["attempts"]
+    return attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Which units of a shard's stage are done, given up, or were tried without an end."""
+
+    done: frozenset[str]
+    failed: frozenset[str]
+    attempted: frozenset[str]
+
+
+def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
+    """One listing of the records of a shard's stage, by the units' names."""
+    names = output.names(folder(stage, shard))
+    return Progress(
+        done=_with_suffix(names, COMMITTED),
+        failed=_with_suffix(names, FAILED),
+        attempted=_with_suffix(names, ATTEMPTED),
+    )
+
+
+def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
+    return frozenset(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+
+
+def _encode(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()

@@ -1,0 +1,74 @@
+"""The frames of a story's film, read from its clips one at a time and checked on the way."""
+
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+from pathlib import Path
+
+import numpy as np
+
+from stages.films.storyboards import RenderedStory, naming
+from stages.pictures import read_picture
+from stages.records import Clip, File
+from stages.storage import Output
+from stages.video import read_clip
+
+
+def film_frames(
+    output: Output, story: RenderedStory, *, folder: Path, still_frames: int
+) -> Iterator[np.ndarray]:
+    """All frames of a film, uint8 (H, W, 3) in RGB, each shared keyframe once.
+
+    Args:
+        output: where the clips and keyframes are.
+        story: the records of the story.
+        folder: a local folder for the clip being read.
+        still_frames: how often a story's only keyframe is shown.
+
+    Raises:
+        ValueError: a keyframe or a clip is missing, damaged or not what its record says, or a clip
+            does not begin and end with its keyframes.
+    """
+    images = _keyframe_images(output, story)
+    if not story.clips:
+        yield from repeat(next(images), still_frames)
+        return
+    for clip, (first, last) in zip(story.clips, pairwise(images), strict=True):
+        with naming(f"story {story.story_id}: shot {clip.shot_index}"):
+            for index, frame in enumerate(_clip_frames(output, clip, folder)):
+                _check_keyframe(clip, index, frame, first, last)
+                if index > 0 or clip.shot_index == 0:
+                    yield frame
+
+
+def _keyframe_images(output: Output, story: RenderedStory) -> Iterator[np.ndarray]:
+    for keyframe in story.keyframes:
+        with naming(f"story {story.story_id}: keyframe {keyframe.keyframe_index}"):
+            yield read_picture(output, keyframe, *story.size)
+
+
+def _clip_frames(output: Output, clip: Clip, folder: Path) -> Iterator[np.ndarray]:
+    local = folder / clip.path
+    local.parent.mkdir(parents=True, exist_ok=True)
+    file = File(path=clip.path, size=clip.size, sha256=clip.sha256)
+    local.write_bytes(output.read_checked(file))
+    count = 0
+    for count, frame in enumerate(read_clip(local), start=1):
+        if count > clip.num_frames or frame.shape != (clip.height, clip.width, 3):
+            height, width = frame.shape[:2]
+            raise ValueError(
+                f"{clip.path}: frame {count - 1} of {width} x {height}, must have"
+                f" {clip.num_frames} frames of {clip.width} x {clip.height}"
+            )
+        yield frame
+    local.unlink()
+    if count != clip.num_frames:
+        raise ValueError(f"{clip.path}: {count} frames, must be {clip.num_frames}")
+
+
+def _check_keyframe(
+    clip: Clip, index: int, frame: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> None:
+    due = {0: first, clip.num_frames - 1: last}.get(index)
+    if due is not None and not np.array_equal(frame, due):
+        keyframe = clip.shot_index + (index > 0)
+        raise ValueError(f"{clip.path}: frame {index} is not the picture of keyframe {keyframe}")

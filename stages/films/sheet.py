@@ -1,0 +1,186 @@
+"""The contact sheet: a film at a glance, keyframes with captions, and frames of each shot.
+
+A cell of the sheet is as wide as a thumbnail::
+
+    +------------------+
+    |     keyframe     |
+    +----+----+----+---+
+    |  frames up to    |
+    |  the next one    |
+    +----+----+----+---+
+    | 3  The caption,  |
+    |    wrapped       |
+    +------------------+
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.films.config import SheetConfig
+
+MARGIN = 8
+CAPTION_LINES = 3
+FONT_SIZE = 14
+LINE_HEIGHT = 20
+PAPER = "#ffffff"
+INK = "#202020"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetPlan:
+    """Which frames of the film the sheet shows, and where.
+
+    `keyframes` are the shown ones; `cells` tells for a frame of the film which of these it is (or
+    follows) and its place in the strip below, 0 being the keyframe itself.
+    """
+
+    heading: str
+    keyframes: tuple[int, ...]
+    captions: tuple[str, ...]
+    cells: Mapping[int, tuple[int, int]]
+
+
+def plan_sheet(
+    heading: str, captions: Sequence[str], times: Sequence[int], config: SheetConfig
+) -> SheetPlan:
+    """Choose the frames for a sheet; `times` are the film frames of the keyframes."""
+    shown = _evenly(0, len(times) - 1, config.max_keyframes)
+    cells = {times[k]: (cell, 0) for cell, k in enumerate(shown)}
+    for cell, k in enumerate(shown):
+        if k + 1 < len(times):
+            between = _evenly(times[k], times[k + 1], config.frames_per_shot + 2)[1:-1]
+            cells |= {frame: (cell, place) for place, frame in enumerate(between, start=1)}
+    if len(shown) < len(times):
+        heading = f"{heading} - {len(shown)} of {len(times)} keyframes"
+    return SheetPlan(
+        heading=heading,
+        keyframes=tuple(shown),
+        captions=tuple(captions[k] for k in shown),
+        cells=cells,
+    )
+
+
+def _evenly(first: int, last: int, count: int) -> list[int]:
+    """At most `count` different whole numbers from `first` to `last`, both included."""
+    return sorted({round(x) for x in np.linspace(first, last, count)})
+
+
+class ContactSheet:
+    """Collects thumbnails while the frames of a film go by."""
+
+    def __init__(
+        self,
+        plan: SheetPlan,
+        *,
+        aspect: float,
+        font: ImageFont.FreeTypeFont,
+        config: SheetConfig,
+    ) -> None:
+        """Draw an empty sheet for keyframes of `aspect` = height / width."""
+        self._plan = plan
+        self._config = config
+        self._font = font
+        width = config.thumbnail_width
+        self._picture = (width, max(1, round(width * aspect)))
+        strip_width = width // max(1, config.frames_per_shot)
+        self._strip = (strip_width, max(1, round(strip_width * aspect)))
+        self._image = Image.new("RGB", self._size(), PAPER)
+        self._write_texts()
+
+    def see(self, index: int, pixels: np.ndarray) -> None:
+        """Paste frame `index` of the film, uint8 (H, W, 3), where the sheet shows it."""
+        if index not in self._plan.cells:
+            return
+        cell, place = self._plan.cells[index]
+        left, top = self._corner(cell)
+        size = self._picture
+        if place:
+            size = self._strip
+            left, top = left + (place - 1) * size[0], top + self._picture[1] + 2
+        picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+        self._image.paste(picture, (left, top))
+
+    def save(self, path: Path) -> None:
+        """Write the sheet as a PNG."""
+        self._image.save(path, format="PNG")
+
+    def _cell(self) -> tuple[int, int]:
+        strip = self._strip[1] + 2 if self._config.frames_per_shot else 0
+        text = CAPTION_LINES * LINE_HEIGHT
+        return self._picture[0] + MARGIN, self._picture[1] + strip + text + MARGIN
+
+    def _size(self) -> tuple[int, int]:
+        rows = -(-len(self._plan.keyframes) // self._config.columns)
+        width, height = self._cell()
+        heading = LINE_HEIGHT + MARGIN
+        return self._config.columns * width + MARGIN, rows * height + heading + MARGIN
+
+    def _corner(self, cell: int) -> tuple[int, int]:
+        row, column = divmod(cell, self._config.columns)
+        width, height = self._cell()
+        return MARGIN + column * width, 2 * MARGIN + LINE_HEIGHT + row * height
+
+    def _write_texts(self) -> None:
+        draw = ImageDraw.Draw(self._image)
+        write = partial(draw.text, fill=INK, font=self._font)
+        room = self._image.width - 2 * MARGIN
+        write((MARGIN, MARGIN), wrap(self._plan.heading, self._font, width=room, lines=1)[0])
+        for cell, (k, caption) in enumerate(
+            zip(self._plan.keyframes, self._plan.captions, strict=True)
+        ):
+            left, top = self._corner(cell)
+            top += self._cell()[1] - MARGIN - CAPTION_LINES * LINE_HEIGHT
+            text = f"{k}  {caption}".strip()
+            lines = wrap(text, self._font, width=self._picture[0], lines=CAPTION_LINES)
+            for number, line in enumerate(lines):
+                write((left, top + number * LINE_HEIGHT), line)
+
+
+def load_font(path: str | None) -> ImageFont.FreeTypeFont:
+    """The font of a sheet; glyphs that it lacks are drawn as empty boxes.
+
+    Raises:
+        ValueError: there is no font at `path`.
+    """
+    default = resources.files("ttf_opensans") / "ttf" / "OpenSans-Regular.ttf"
+    try:
+        return ImageFont.truetype(path or str(default), FONT_SIZE)
+    except OSError as error:
+        raise ValueError(f"films.sheet.font {path}: cannot be read as a font: {error}") from error
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont, *, width: int, lines: int) -> list[str]:
+    """`text` in at most `lines` lines of `width` pixels; "..." stands for what has no room.
+
+    Breaks at spaces, and inside a word where it alone is too long, as in scripts without spaces.
+    """
+    rest, wrapped = " ".join(text.split()), [""]
+    for number in range(lines):
+        taken = _fitting(rest, font, width)
+        if taken < len(rest) and number < lines - 1:
+            taken = rest.rfind(" ", 1, taken + 1) if " " in rest[1 : taken + 1] else taken
+        wrapped[number:] = [rest[:taken].strip()]
+        rest = rest[taken:].strip()
+        if not rest:
+            return wrapped
+    return [*wrapped[:-1], _ellipsized(wrapped[-1], font, width)]
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> int:
+    """How many characters of `text` fit, at least one of a text that is not empty."""
+    count = min(1, len(text))
+    while count < len(text) and font.getlength(text[: count + 1]) <= width:
+        count += 1
+    return count
+
+
+def _ellipsized(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    while line and font.getlength(f"{line}...") > width:
+        line = line[:-1]
+    return f"{line.rstrip()}..."

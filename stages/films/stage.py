@@ -1,0 +1,155 @@
+"""Stage 4: one story's film, subtitles and contact sheet, from what the manifests list."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from stages.films.config import FilmsConfig
+from stages.films.encoding import Label, encode_film
+from stages.films.frames import film_frames
+from stages.films.sheet import ContactSheet, load_font, plan_sheet
+from stages.films.storyboards import RenderedShard, RenderedStory, naming
+from stages.films.subtitles import Cue, make_cues, to_srt
+from stages.manifests import Shard
+from stages.records import File, Film
+from stages.storage import Output
+from stages.video import check_film
+
+SHARDS_IN_MEMORY = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmUnit:
+    """One story to make a film of; `fingerprint` is the job's and goes into the film's label."""
+
+    story_id: str
+    shard: Shard
+    fingerprint: str
+
+
+class FilmsStage:
+    """Joins the clips of a story; a shard's manifests are read once for all of its stories."""
+
+    def __init__(self, *, output_url: str, config: FilmsConfig) -> None:
+        """Open the output.
+
+        Raises:
+            ValueError: the output cannot be one, or the sheet's font cannot be read.
+        """
+        self._output = Output(output_url)
+        self._config = config
+        self._font = load_font(config.sheet.font)
+        read_shard = partial(RenderedShard, self._output)
+        self._shard = lru_cache(maxsize=SHARDS_IN_MEMORY)(read_shard)
+
+    def __call__(self, unit: FilmUnit) -> tuple[Film]:
+        """Make and publish a story's film, subtitles and contact sheet.
+
+        Raises:
+            FileNotFoundError: a manifest of the shard is missing.
+            ValueError: a panel, keyframe or clip of the story is missing, damaged or not what its
+                record says; names the story, the shot and the file.
+        """
+        story = self._shard(unit.shard).story(unit.story_id)
+        cut = _Cut.of(story, self._config)
+        with tempfile.TemporaryDirectory(prefix="films-") as name:
+            folder = Path(name)
+            film, sheet = self._render(story, cut, folder, fingerprint=unit.fingerprint)
+            frames = check_film(film)
+            assert frames == cut.num_frames, (unit, frames, cut.num_frames)
+            return (self._publish(story.story_id, cut, film, sheet),)
+
+    def _render(
+        self, story: RenderedStory, cut: "_Cut", folder: Path, *, fingerprint: str
+    ) -> tuple[Path, Path]:
+        film, sheet_file = folder / "film.mp4", folder / "sheet.png"
+        sheet = self._empty_sheet(story, cut)
+        frames = film_frames(self._output, story, folder=folder, still_frames=cut.num_frames)
+        encode_film(
+            film,
+            _seen(frames, sheet),
+            cues=cut.cues,
+            label=_label(story, fingerprint),
+            config=self._config,
+        )
+        sheet.save(sheet_file)
+        return film, sheet_file
+
+    def _empty_sheet(self, story: RenderedStory, cut: "_Cut") -> ContactSheet:
+        seconds = cut.num_frames / self._config.fps
+        heading = f"{story.story_id} - {seconds:.1f} s, {cut.num_frames} frames"
+        captions = [panel.caption for panel in story.panels]
+        plan = plan_sheet(heading, captions, cut.times, self._config.sheet)
+        width, height = story.size
+        return ContactSheet(plan, aspect=height / width, font=self._font, config=self._config.sheet)
+
+    def _publish(self, story_id: str, cut: "_Cut", film: Path, sheet: Path) -> Film:
+        base = f"films/{story_id}"
+        subtitles = self._output.publish(f"{base}.srt", to_srt(cut.cues).encode())
+        picture = self._output.publish_file(f"{base}.png", sheet)
+        video = self._output.publish_file(f"{base}.mp4", film)
+        return _record(story_id, cut, self._config, files=(video, subtitles, picture))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """When what is seen: `times` holds the film frame of each keyframe."""
+
+    times: tuple[int, ...]
+    num_frames: int
+    cues: tuple[Cue, ...]
+
+    @classmethod
+    def of(cls, story: RenderedStory, config: FilmsConfig) -> "_Cut":
+        times = story.keyframe_times()
+        num_frames = times[-1] + 1
+        if not story.clips:
+            num_frames = max(1, round(config.still_s * config.fps))
+        captions = [panel.caption for panel in story.panels]
+        with naming(f"story {story.story_id}"):
+            cues = make_cues(captions, times, num_frames, config.fps)
+        return cls(times=tuple(times), num_frames=num_frames, cues=tuple(cues))
+
+
+def _seen(frames: Iterator[np.ndarray], sheet: ContactSheet) -> Iterator[np.ndarray]:
+    for index, frame in enumerate(frames):
+        sheet.see(index, frame)
+        yield frame
+
+
+def _label(story: RenderedStory, fingerprint: str) -> Label:
+    comment = {
+        "story_id": story.story_id,
+        "keyframe_seeds": [keyframe.seed for keyframe in story.keyframes],
+        "shot_seeds": [clip.seed for clip in story.clips],
+        "fingerprint": fingerprint,
+    }
+    return Label(title=story.story_id, comment=json.dumps(comment, sort_keys=True))
+
+
+def _record(
+    story_id: str, cut: _Cut, config: FilmsConfig, *, files: tuple[File, File, File]
+) -> Film:
+    video, subtitles, sheet = files
+    return Film(
+        story_id=story_id,
+        path=video.path,
+        size=video.size,
+        sha256=video.sha256,
+        subtitles_path=subtitles.path,
+        subtitles_size=subtitles.size,
+        subtitles_sha256=subtitles.sha256,
+        sheet_path=sheet.path,
+        sheet_size=sheet.size,
+        sheet_sha256=sheet.sha256,
+        num_frames=cut.num_frames,
+        fps=config.fps,
+        duration_s=cut.num_frames / config.fps,
+        width=config.width,
+        height=config.height,
+    )

@@ -1,0 +1,78 @@
+"""The `[keyframes]` section of a configuration; defaults suit the pocket model."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from stages.model_config import ModelConfig
+from stages.settings import Settings
+
+
+class SchedulerConfig(Settings):
+    """The sampler; all are deterministic. The noise schedule itself comes from the model."""
+
+    name: Literal["ddim", "dpmsolver++", "euler"] = "ddim"
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    use_karras_sigmas: bool = False
+
+    @model_validator(mode="after")
+    def _karras_sigmas_need_sigmas(self) -> "SchedulerConfig":
+        if self.use_karras_sigmas and self.name == "ddim":
+            raise ValueError("use_karras_sigmas: only with dpmsolver++ or euler, not with ddim")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What is told to the scheduler of diffusers, over the pretrained one's own options."""
+        options: dict[str, Any] = {"timestep_spacing": self.timestep_spacing}
+        if self.name != "ddim":
+            options["use_karras_sigmas"] = self.use_karras_sigmas
+        return options
+
+
+class ConsistencyConfig(Settings):
+    """Consistent Self-Attention: which panels read which, how much of them, where and when."""
+
+    coverage: Literal["window", "star", "none"] = "window"
+    """"window": neighbours read each other (Algorithm 1); "star": all read the first panels."""
+    window_size: int = Field(default=5, ge=2)
+    """Panels of a tile; attention memory grows with it."""
+    num_references: int = Field(default=4, ge=1)
+    """First panels of a star; they also read each other."""
+    sampling_rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of the tokens of a panel that others read."""
+    sampling: Literal["random", "grid"] = "random"
+    layers: tuple[Literal["down_blocks", "mid_block", "up_blocks"], ...] = Field(
+        default=("down_blocks", "mid_block", "up_blocks"), min_length=1
+    )
+    start: float = Field(default=0.0, ge=0, le=1)
+    """Share of the denoising steps after which panels begin to read each other."""
+    end: float = Field(default=1.0, ge=0, le=1)
+    """Share of the denoising steps after which they stop."""
+
+    @model_validator(mode="after")
+    def _start_comes_first(self) -> "ConsistencyConfig":
+        if self.start > self.end:
+            raise ValueError(f"start: {self.start}, allowed at most end = {self.end}")
+        return self
+
+    def is_active(self, step_index: int, num_steps: int) -> bool:
+        """Whether panels read each other in this step."""
+        inside = self.start * num_steps <= step_index < self.end * num_steps
+        return self.coverage != "none" and inside
+
+
+class KeyframesConfig(Settings):
+    """How keyframes are rendered."""
+
+    model: ModelConfig = ModelConfig()
+    width: int = Field(default=128, ge=1)
+    """Pixels; a multiple of what the VAE folds into one latent."""
+    height: int = Field(default=128, ge=1)
+    """Pixels, as `width`."""
+    num_inference_steps: int = Field(default=20, ge=1)
+    guidance_scale: float = Field(default=3.5, ge=0)
+    """Classifier-free guidance; up to 1 the negative prompt has no effect and is not computed."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    batch_size: int = Field(default=4, ge=1)
+    """Panels of one model call wherever panels do not have to run together."""

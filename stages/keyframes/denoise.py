@@ -1,0 +1,190 @@
+"""Denoises all panels of a story together: latents in, latents out; no files, no records."""
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from stages.keyframes.attention import (
+    Bank,
+    LockStep,
+    Plan,
+    Positions,
+    ReadReferences,
+    RecordReferences,
+    StoryAttention,
+    all_to_all,
+    anchored,
+    sample_positions,
+    window,
+)
+from stages.keyframes.config import ConsistencyConfig, KeyframesConfig
+from stages.models import PromptEmbeds
+from stages.seeds import derive_seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoryLatents:
+    """What a story starts from.
+
+    noise: (P, C, h, w) of the panels. anchors: (A, C, h, w), clean latents of reference images;
+    anchor_noise: the same shape, the noise they carry at every step. seed draws the tokens.
+    """
+
+    noise: Tensor
+    anchors: Tensor
+    anchor_noise: Tensor
+    seed: int
+
+    @property
+    def num_panels(self) -> int:
+        """P, without the anchors."""
+        return len(self.noise)
+
+    @property
+    def num_anchors(self) -> int:
+        """A."""
+        return len(self.anchors)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One UNet call of a step: some panels (the anchors count from 0, the story follows).
+
+    The last panel may be there several times, to fill the call up.
+    """
+
+    panels: tuple[int, ...]
+    plan: Plan | None
+
+
+def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Normal noise from a CPU generator, so that every device renders alike."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Denoiser:
+    """The denoising loop over a diffusers UNet and scheduler."""
+
+    def __init__(
+        self, unet: Any, scheduler: Any, attention: StoryAttention, config: KeyframesConfig
+    ) -> None:
+        self._unet = unet
+        self._scheduler = scheduler
+        self._attention = attention
+        self._config = config
+        self._branches = slice(0 if config.guidance_scale > 1 else 1, 2)
+
+    @torch.inference_mode()
+    def __call__(self, story: StoryLatents, embeds: PromptEmbeds) -> Tensor:
+        """The clean latents (P, C, h, w) of the panels.
+
+        Args:
+            story: noise of P panels and A anchors.
+            embeds: of A + P prompts, those of the anchors first.
+        """
+        scheduler, num_steps = self._scheduler, self._config.num_inference_steps
+        scheduler.set_timesteps(num_steps, device=story.noise.device)
+        latents: Tensor = story.noise * scheduler.init_noise_sigma
+        for step_index, timestep in enumerate(scheduler.timesteps):
+            model_input = torch.cat([self._noisy_anchors(story, timestep), latents])
+            model_input = scheduler.scale_model_input(model_input, timestep)
+            noise_pred = torch.zeros_like(model_input)
+            for one in passes(self._config, story, step_index):
+                distinct = list(dict.fromkeys(one.panels))
+                predicted = self._predict(one, model_input, timestep, embeds)
+                noise_pred[distinct] = predicted[: len(distinct)]
+            panels_pred = noise_pred[story.num_anchors :]
+            latents = scheduler.step(panels_pred, timestep, latents).prev_sample
+        return latents
+
+    def _noisy_anchors(self, story: StoryLatents, timestep: Tensor) -> Tensor:
+        if story.num_anchors == 0:
+            return story.anchors
+        timesteps = timestep.expand(story.num_anchors)
+        noisy: Tensor = self._scheduler.add_noise(story.anchors, story.anchor_noise, timesteps)
+        return noisy
+
+    def _predict(
+        self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
+    ) -> Tensor:
+        rows = list(one.panels)
+        text = embeds.prompt_embeds[self._branches, rows]
+        sample = repeat(model_input[rows], "p c h w -> (g p) c h w", g=len(text))
+        with self._attention.following(one.plan):
+            predicted = self._unet(
+                sample.to(self._unet.dtype),
+                timestep,
+                encoder_hidden_states=rearrange(text, "g p l d -> (g p) l d"),
+                added_cond_kwargs=self._added_conditions(embeds, rows),
+            ).sample.to(model_input.dtype)
+        branches = rearrange(predicted, "(g p) c h w -> g p c h w", g=len(text))
+        return guide(branches, self._config.guidance_scale)
+
+    def _added_conditions(self, embeds: PromptEmbeds, rows: list[int]) -> dict[str, Tensor]:
+        if embeds.pooled is None:
+            return {}
+        pooled = rearrange(embeds.pooled[self._branches, rows], "g p d -> (g p) d")
+        size = (self._config.height, self._config.width)
+        sizes_and_crop = pooled.new_tensor([*size, 0, 0, *size])
+        return {"text_embeds": pooled, "time_ids": sizes_and_crop.expand(len(pooled), -1)}
+
+
+def guide(branches: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance: (G, ...) of [negative, positive], or of positive alone -> (...)."""
+    if len(branches) == 1:
+        return branches[0]
+    return branches[0] + guidance_scale * (branches[1] - branches[0])
+
+
+def passes(config: KeyframesConfig, story: StoryLatents, step_index: int) -> Iterator[Pass]:
+    """The UNet calls of a step, in order: whoever is read runs before whoever reads."""
+    num_anchors, num_all = story.num_anchors, story.num_anchors + story.num_panels
+    consistency = config.consistency
+    if not consistency.is_active(step_index, config.num_inference_steps):
+        for panels in chunks(range(num_anchors, num_all), config.batch_size):
+            yield Pass(panels, None)
+        return
+    positions = _positions(consistency, num_all, derive_seed(story.seed, "tokens", step_index))
+    if consistency.coverage == "window":
+        views = window(story.num_panels, consistency.window_size)
+        plan = LockStep(anchored(views, num_anchors), positions)
+        yield Pass(tuple(range(num_all)), plan)
+        return
+    num_references = min(consistency.num_references, story.num_panels)
+    references = anchored(all_to_all(num_references), num_anchors)
+    record = RecordReferences(references, positions)
+    yield Pass(tuple(range(record.num_panels)), record)
+    followers = range(record.num_panels, num_all)
+    yield from _reading(followers, config.batch_size, record.bank)
+
+
+def _positions(consistency: ConsistencyConfig, num_panels: int, seed: int) -> Positions:
+    @functools.cache  # layers with the same number of tokens share a draw
+    def positions(num_tokens: int) -> Tensor:
+        return sample_positions(
+            num_panels,
+            num_tokens,
+            rate=consistency.sampling_rate,
+            seed=derive_seed(seed, num_tokens),
+            sampling=consistency.sampling,
+        )
+
+    return positions
+
+
+def _reading(followers: range, batch_size: int, bank: Bank) -> Iterator[Pass]:
+    for panels in chunks(followers, batch_size):
+        yield Pass(panels, ReadReferences(bank, len(panels)))
+
+
+def chunks(panels: range, size: int) -> list[tuple[int, ...]]:
+    """Groups of the same length, at most `size`; the last repeats its last panel to fill up."""
+    length = math.ceil(len(panels) / max(math.ceil(len(panels) / size), 1))
+    groups = [tuple(panels[i : i + length]) for i in range(0, len(panels), max(length, 1))]
+    return [group + group[-1:] * (length - len(group)) for group in groups]

@@ -1,0 +1,1 @@
+"""Stage 3: two neighbouring keyframes become the clip between them."""

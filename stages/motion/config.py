@@ -1,0 +1,106 @@
+"""The settings of the motion stage."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stages.keyframes.config import SchedulerConfig
+from stages.model_config import ModelConfig
+from stages.settings import Settings
+
+
+class RendererKind(StrEnum):
+    """How the frames between two keyframes are made."""
+
+    SEMANTIC_MOTION = "semantic_motion"
+    """The paper: Semantic Motion Predictor and video diffusion."""
+    IMAGE_PROMPT = "image_prompt"
+    """Interpolated IP-Adapter tokens: public weights, nothing trained for it."""
+
+
+class Anchor(StrEnum):
+    """What the video model sees of the two keyframes while it denoises the frames between."""
+
+    CLEAN = "clean"
+    """The keyframes themselves, as a model sees them that was trained so."""
+    NOISED = "noised"
+    """The keyframes at the step's noise level, for models that only know evenly noisy clips."""
+
+
+class DenoiseConfig(Settings):
+    """The denoising loop of a clip."""
+
+    num_inference_steps: int = Field(default=12, ge=1)
+    guidance_scale: float = Field(default=3.0, ge=0)
+    """1 and below: no guidance, and half the work."""
+    anchor: Anchor = Anchor.CLEAN
+
+    @property
+    def num_branches(self) -> int:
+        """2 with classifier-free guidance, else 1."""
+        return 2 if self.guidance_scale > 1 else 1
+
+
+class MotionSchedulerConfig(SchedulerConfig):
+    """The sampler of the video model."""
+
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] | None = None
+    """The noise schedule, where the motion adapter was trained with another one than the image
+    model: "linear" for AnimateDiff's published adapters; none: that of the image model."""
+
+    def options(self) -> dict[str, Any]:
+        """As for keyframes, and the noise schedule where the adapter has its own."""
+        options = super().options()
+        if self.beta_schedule is not None:
+            options["beta_schedule"] = self.beta_schedule
+        return options
+
+
+class PartConfig(Settings):
+    """Where one part of the video model lies."""
+
+    path: str | None = None
+    """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
+    subfolder: str | None = None
+    revision: str | None = None
+    """Commit of a hub repository of its own."""
+    variant: str | None = None
+    """Variant of the weight files, such as "fp16"."""
+
+
+class IPAdapterConfig(Settings):
+    """The image prompt adapter of the renderer `image_prompt`."""
+
+    path: str = "h94/IP-Adapter"
+    """A local folder, or a repository of the hub."""
+    subfolder: str = "models"
+    weight_name: str = "ip-adapter_sd15.safetensors"
+    revision: str | None = None
+    scale: float = Field(default=0.6, ge=0)
+    """Weight of the image prompt beside the text."""
+
+
+class MotionConfig(DenoiseConfig):
+    """Which models move from one keyframe to the next, and how."""
+
+    model: ModelConfig = ModelConfig()
+    scheduler: MotionSchedulerConfig = MotionSchedulerConfig()
+    renderer: RendererKind = RendererKind.SEMANTIC_MOTION
+    motion_adapter: PartConfig = PartConfig(subfolder="motion_adapter")
+    image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
+    feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
+    motion_predictor: PartConfig = PartConfig(subfolder="motion_predictor")
+    """Used by `semantic_motion` only."""
+    ip_adapter: IPAdapterConfig = IPAdapterConfig()
+    """Used by `image_prompt` only."""
+    width: int | None = Field(default=None, ge=1)
+    """Pixels of a clip, if the video model needs another size than the keyframes have."""
+    height: int | None = Field(default=None, ge=1)
+    """Pixels, as `width`."""
+    num_frames: int = Field(default=16, ge=4)
+    """Frames of a clip, both keyframes included; what the motion adapter knows is the upper end."""
+    read_keyframes: bool = True
+    """Whether every frame's spatial self-attention also reads the tokens of both keyframes."""
+    decode_batch_size: int = Field(default=4, ge=1)
+    """Frames that the VAE decodes at once."""

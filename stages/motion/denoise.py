@@ -1,0 +1,84 @@
+"""Denoises the latents of clips whose first and last frames are given.
+
+Axes: G guidance branches (negative first), B clips, C latent channels, F frames, L text tokens,
+T image tokens, D cross-attention channels. `UNetMotionModel` turns (G * B) clips into
+(G * B * F) rows, frames innermost; whatever it cross-attends to needs the same order.
+"""
+
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from stages.keyframes.denoise import guide
+from stages.motion.config import Anchor, DenoiseConfig
+
+Conditions = Tensor | tuple[Tensor, list[Tensor]]
+"""`encoder_hidden_states` of the UNet: rows (G * B * F, L, D), perhaps with rows
+(G * B * F, 1, T, D) for each IP-Adapter."""
+
+
+def rows_of_text(text: Tensor, num_frames: int) -> Tensor:
+    """Text tokens (G, B, L, D) for every frame: (G * B * F, L, D)."""
+    return repeat(text, "g b l d -> (g b f) l d", f=num_frames)
+
+
+def rows_of_frames(tokens: Tensor) -> Tensor:
+    """Tokens of each frame (G, B, F, T, D) in the UNet's order: (G * B * F, T, D)."""
+    return rearrange(tokens, "g b f t d -> (g b f) t d")
+
+
+@torch.inference_mode()
+def denoise_clips(
+    unet: Any,
+    scheduler: Any,
+    *,
+    noise: Tensor,
+    keyframes: Tensor,
+    conditions: Conditions,
+    config: DenoiseConfig,
+) -> Tensor:
+    """Denoise clips that keep their keyframes.
+
+    Args:
+        unet: a `UNetMotionModel`.
+        scheduler: a deterministic scheduler of diffusers, not shared with another loop.
+        noise: (B, C, F, h, w) drawn from a unit normal.
+        keyframes: (B, C, 2, h, w) latents of the first and the last frame.
+        conditions: rows of all branches, frames innermost.
+        config: steps, guidance, anchor; `config.num_branches` is G.
+
+    Returns:
+        Latents (B, C, F, h, w), float32; those of frames 0 and F - 1 are `keyframes`.
+    """
+    scheduler.set_timesteps(config.num_inference_steps, device=noise.device)
+    latents = noise * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        if config.anchor is Anchor.NOISED:
+            ends = scheduler.add_noise(keyframes, _ends(noise), timestep[None])
+            latents = _anchored(latents, ends)
+        sample = scheduler.scale_model_input(latents, timestep)
+        if config.anchor is Anchor.CLEAN:
+            sample = _anchored(sample, keyframes)
+        prediction = _guided_prediction(unet, sample, timestep, conditions, config)
+        latents = scheduler.step(prediction, timestep, latents).prev_sample
+    return _anchored(latents, keyframes)
+
+
+def _ends(clips: Tensor) -> Tensor:
+    """(B, C, F, h, w) -> (B, C, 2, h, w)."""
+    return clips[:, :, [0, -1]]
+
+
+def _anchored(latents: Tensor, ends: Tensor) -> Tensor:
+    return torch.cat([ends[:, :, :1], latents[:, :, 1:-1], ends[:, :, 1:]], dim=2)
+
+
+def _guided_prediction(
+    unet: Any, sample: Tensor, timestep: Tensor, conditions: Conditions, config: DenoiseConfig
+) -> Tensor:
+    branches = repeat(sample, "b ... -> (g b) ...", g=config.num_branches).to(unet.dtype)
+    prediction: Tensor = unet(branches, timestep, encoder_hidden_states=conditions).sample.float()
+    by_branch = rearrange(prediction, "(g b) ... -> g b ...", g=config.num_branches)
+    return guide(by_branch, config.guidance_scale)

@@ -1,0 +1,40 @@
+"""What every renderer of the frames between two keyframes takes and gives back.
+
+Axes: F frames, H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """Two keyframes and what is said about the way between them.
+
+    first, last: (3, H, W) in [-1, 1], float32 on the CPU.
+    num_frames: F, both keyframes included.
+    """
+
+    first: Tensor
+    last: Tensor
+    text: str
+    negative_prompt: str
+    seed: int
+    num_frames: int
+
+
+class TransitionRenderer(Protocol):
+    """Renders the clip of a transition; the same transition gives the same frames every time."""
+
+    @property
+    def max_frames(self) -> int:
+        """The longest clip that the models can render, in frames."""
+
+    def __call__(self, transition: Transition) -> Tensor:
+        """Frames (F, 3, H, W) in [-1, 1], float32 on the CPU; the ends are the keyframes.
+
+        Raises:
+            ValueError: the models cannot render this length or size.
+        """

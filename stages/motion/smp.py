@@ -1,0 +1,60 @@
+"""The paper's renderer: the Semantic Motion Predictor conditions a video UNet (section 3.2).
+
+Axes: G guidance branches, F frames, L text tokens, N image tokens, C their channels, D channels of
+cross-attention.
+"""
+
+import torch
+from torch import Tensor
+
+from stages.motion.config import MotionConfig
+from stages.motion.denoise import rows_of_frames, rows_of_text
+from stages.motion.image_encoder import ImageEncoder
+from stages.motion.parts import load_motion_pipeline, load_part
+from stages.motion.predictor import SemanticMotionPredictor
+from stages.motion.renderer import Transition
+from stages.motion.sampler import ClipSampler
+
+
+def join_text_and_motion(text: Tensor, motion: Tensor) -> Tensor:
+    """The paper's concat(T, P_i), what frame i cross-attends to.
+
+    Args:
+        text: (G, B, L, D).
+        motion: (B, F, N, D), P_1 .. P_F; the same in each guidance branch.
+
+    Returns:
+        (G * B * F, L + N, D), the rows of the video UNet.
+    """
+    frames = rows_of_frames(motion.expand(len(text), *motion.shape))
+    return torch.cat([rows_of_text(text, motion.shape[1]), frames], dim=1)
+
+
+class SemanticMotionRenderer:
+    """CLIP image encoder, Semantic Motion Predictor, video UNet."""
+
+    def __init__(self, config: MotionConfig) -> None:
+        """Load the models."""
+        self._sampler = ClipSampler(load_motion_pipeline(config), config)
+        self._image_encoder = ImageEncoder(config)
+        self._predictor = load_part(SemanticMotionPredictor, config.motion_predictor, config.model)
+
+    @property
+    def max_frames(self) -> int:
+        """What both the motion adapter and the predictor can do."""
+        predictor_frames: int = self._predictor.config.max_frames
+        return min(self._sampler.max_frames, predictor_frames)
+
+    def __call__(self, transition: Transition) -> Tensor:
+        """Render (F, 3, H, W)."""
+        text = self._sampler.encode_text(transition)
+        conditions = join_text_and_motion(text, self._motion(transition))
+        return self._sampler.render(transition, conditions)
+
+    @torch.inference_mode()
+    def _motion(self, transition: Transition) -> Tensor:
+        """P_1 .. P_F, (1, F, N, D)."""
+        tokens = self._image_encoder.tokens(torch.stack([transition.first, transition.last]))
+        predicted = self._predictor(tokens[:1], tokens[1:], transition.num_frames)
+        projected: Tensor = self._predictor.project(predicted)
+        return projected

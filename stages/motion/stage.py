@@ -1,0 +1,148 @@
+"""The motion stage: one shot with its two keyframes in, a published clip out."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from stages.keyframes.stage import use_deterministic_kernels
+from stages.motion.config import MotionConfig, RendererKind
+from stages.motion.frames import Pixels, cut, dissolve, endpoint_jump, hold, to_image, to_pixels
+from stages.motion.image_prompt import ImagePromptRenderer
+from stages.motion.renderer import Transition, TransitionRenderer
+from stages.motion.smp import SemanticMotionRenderer
+from stages.pictures import read_picture
+from stages.records import Clip, File, Keyframe, Shot, ShotKind
+from stages.storage import Output
+from stages.video import write_clip
+
+__all__ = ["MotionConfig", "MotionStage", "MotionUnit"]
+
+MIN_FRAMES = 4
+"""Both keyframes and two frames between, so that there is a change between generated frames."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionUnit:
+    """A shot and the keyframes that it joins; `fps` is written into the clip."""
+
+    shot: Shot
+    first: Keyframe
+    last: Keyframe
+    fps: int
+
+
+class MotionStage:
+    """Makes the clip of a shot; a stage that exists has its models loaded."""
+
+    def __init__(self, *, output_url: str, config: MotionConfig) -> None:
+        """Load the models.
+
+        Raises:
+            ValueError: the models cannot render `config.num_frames`.
+        """
+        use_deterministic_kernels()
+        self._config = config
+        self._output = Output(output_url)
+        self._renderer = build_renderer(config)
+        self._check_num_frames("motion.num_frames", config.num_frames)
+
+    def __call__(self, unit: MotionUnit) -> tuple[Clip]:
+        """Publish the clip of `unit`, the keyframes' pictures exactly as its first and last frame.
+
+        Raises:
+            ValueError: a keyframe is damaged, the keyframes differ in size, the models cannot
+                render this length or size, or gave values that are not finite; the message names
+                the story and the shot.
+        """
+        shot, place = unit.shot, f"story {unit.shot.story_id}: shot {unit.shot.shot_index}"
+        assert unit.first.keyframe_index == shot.shot_index
+        assert unit.last.keyframe_index == shot.shot_index + 1
+        try:
+            frames = self._frames(shot, self._read(unit.first), self._read(unit.last))
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+        jump = endpoint_jump(frames) if shot.kind is ShotKind.MOTION else 0.0
+        return (_clip(shot, frames, self._publish(unit, frames), jump),)
+
+    def _read(self, keyframe: Keyframe) -> Pixels:
+        width, height = self._config.width, self._config.height
+        return read_picture(
+            self._output, keyframe, width or keyframe.width, height or keyframe.height
+        )
+
+    def _frames(self, shot: Shot, first: Pixels, last: Pixels) -> Pixels:
+        _check_sizes(first, last)
+        match shot.kind:
+            case ShotKind.CUT:
+                return cut(first, last)
+            case ShotKind.HOLD:
+                return hold(first, last, shot.num_frames)
+            case ShotKind.DISSOLVE:
+                return dissolve(first, last, shot.num_frames)
+            case ShotKind.MOTION:
+                return self._render(shot, first, last)
+            case _:
+                assert_never(shot.kind)
+
+    def _render(self, shot: Shot, first: Pixels, last: Pixels) -> Pixels:
+        self._check_num_frames("num_frames", shot.num_frames)
+        frames = self._renderer(
+            Transition(
+                first=to_image(first),
+                last=to_image(last),
+                text=shot.text,
+                negative_prompt=shot.negative_prompt,
+                seed=shot.seed,
+                num_frames=shot.num_frames,
+            )
+        )
+        if not frames.isfinite().all():
+            raise ValueError("the model gave values that are not finite")
+        return to_pixels(frames)
+
+    def _check_num_frames(self, name: str, num_frames: int) -> None:
+        most = self._renderer.max_frames
+        if not MIN_FRAMES <= num_frames <= most:
+            raise ValueError(f"{name}: {num_frames}, allowed are {MIN_FRAMES} to {most} frames")
+
+    def _publish(self, unit: MotionUnit, frames: Pixels) -> File:
+        path = f"clips/{unit.shot.story_id}/{unit.shot.shot_index:04d}.mkv"
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / "clip.mkv"
+            write_clip(local, frames, unit.fps)
+            return self._output.publish_file(path, local)
+
+
+def build_renderer(config: MotionConfig) -> TransitionRenderer:
+    """Load the renderer that `config` names."""
+    match config.renderer:
+        case RendererKind.SEMANTIC_MOTION:
+            return SemanticMotionRenderer(config)
+        case RendererKind.IMAGE_PROMPT:
+            return ImagePromptRenderer(config)
+        case _:
+            assert_never(config.renderer)
+
+
+def _check_sizes(first: Pixels, last: Pixels) -> None:
+    if first.shape != last.shape:
+        sizes = [f"{width} x {height}" for height, width, _ in (first.shape, last.shape)]
+        raise ValueError(f"keyframes are {sizes[0]} and {sizes[1]} pixels, must be of one size")
+
+
+def _clip(shot: Shot, frames: Pixels, file: File, jump: float) -> Clip:
+    num_frames, height, width, _ = frames.shape
+    return Clip(
+        story_id=shot.story_id,
+        shot_index=shot.shot_index,
+        kind=shot.kind,
+        path=file.path,
+        size=file.size,
+        sha256=file.sha256,
+        num_frames=num_frames,
+        width=width,
+        height=height,
+        seed=shot.seed,
+        endpoint_jump=jump,
+    )

@@ -1,0 +1,104 @@
+"""A chat model says what each panel shows; its answer is held to a schema while it is written."""
+
+from typing import Any
+
+import outlines
+import torch
+from outlines.inputs import Chat
+from outlines.types import JsonSchema
+from pydantic import BaseModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages.model_config import resolve
+from stages.models import torch_dtype
+from stages.prompts.config import ChatConfig
+from stages.prompts.markup import escape, parse_markup
+from stages.records import Character
+
+# What JSON text may hold without an escape, and what the picture of a prompt is made of.
+_PLAIN_TEXT = r'[^"\\\x00-\x1f]'
+_TASK = (
+    "You plan the pictures of a picture story. For one passage of the story say in one short"
+    " English sentence what its picture shows: who, doing what, where, when. Name the characters as"
+    " the list does. Answer in JSON with the fields `picture` and `characters`."
+)
+
+
+class Answer(BaseModel):
+    """What a picture shows, and which characters are in it."""
+
+    picture: str
+    characters: list[str] = []
+
+
+class ChatDirector:
+    """Turns passages of prose into panel texts with a chat model of transformers."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        path = resolve(config.model.path)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=config.model.revision,
+            variant=config.model.variant,
+            dtype=torch_dtype(config.model),
+            use_safetensors=True,
+        )
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=config.model.revision)
+        self._config = config
+        self._model = outlines.from_transformers(model.to(config.model.device).eval(), tokenizer)
+
+    def describe(self, passages: list[str], characters: tuple[Character, ...]) -> list[str]:
+        """A panel text with markup for each passage, in order.
+
+        Raises:
+            ValueError: an answer ended before it was whole, or says nothing.
+        """
+        names = [character.name for character in characters]
+        schema = _schema(names, self._config.max_picture_chars)
+        write = outlines.Generator(self._model, JsonSchema(schema))
+        return [
+            _panel_text(self._answer(write, _messages(index, passages, characters)), names)
+            for index in range(len(passages))
+        ]
+
+    def _answer(self, write: Any, messages: list[dict[str, str]]) -> Answer:
+        tokens = self._config.max_new_tokens
+        # The mask of a token is cheap; compiling its kernel takes longer than a short answer.
+        with torch.compiler.set_stance("force_eager"):
+            text = write(Chat(messages), max_new_tokens=tokens, do_sample=False)
+        return Answer.model_validate_json(text)
+
+
+def _schema(names: list[str], max_chars: int) -> dict[str, Any]:
+    picture = {"type": "string", "pattern": f"^{_PLAIN_TEXT}{{1,{max_chars}}}$"}
+    properties: dict[str, Any] = {"picture": picture}
+    if names:
+        name = {"type": "string", "enum": names}
+        properties["characters"] = {"type": "array", "items": name, "maxItems": len(names)}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _messages(
+    index: int, passages: list[str], characters: tuple[Character, ...]
+) -> list[dict[str, str]]:
+    known = "\n".join(f"- {c.name}: {c.description}" for c in characters) or "- nobody by name"
+    before = " ".join(passages[max(0, index - 3) : index]) or "(the story begins)"
+    request = f"Characters:\n{known}\n\nBefore: {before}\n\nPassage: {passages[index]}"
+    return [{"role": "system", "content": _TASK}, {"role": "user", "content": request}]
+
+
+def _panel_text(answer: Answer, names: list[str]) -> str:
+    picture = escape(" ".join(answer.picture.split()))
+    if not picture:
+        raise ValueError("the chat model describes an empty picture")
+    there = parse_markup(picture, names).names
+    missing = [name for name in dict.fromkeys(answer.characters) if name not in there]
+    tags = " and ".join(f"[{name}]" for name in missing)
+    if tags:
+        return f"{tags}, {picture}"
+    return picture if there or not names else f"[NC] {picture}"

@@ -1,0 +1,109 @@
+"""Settings of stage 1: how stories become panels, prompts and shots."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pysbd.languages import LANGUAGE_CODES
+
+from stages.model_config import ModelConfig
+from stages.settings import Settings
+
+
+class Style(Settings):
+    """A look by name: a template around the prompt, and what to keep out of the picture."""
+
+    prompt: str
+    """Template that holds `{prompt}` once."""
+    negative_prompt: str = ""
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_the_prompt(cls, template: str) -> str:
+        if template.count("{prompt}") != 1:
+            raise ValueError(f"style template {template!r}: must hold {{prompt}} once")
+        return template
+
+
+STYLES: Mapping[str, Style] = MappingProxyType(
+    {
+        "watercolor": Style(
+            prompt="{prompt}, loose watercolor painting, soft washes, visible paper grain",
+            negative_prompt="photograph, 3d render, hard outlines",
+        ),
+        "comic": Style(
+            prompt="comic panel of {prompt}, bold ink lines, flat bright colors",
+            negative_prompt="photograph, blurry, pale colors",
+        ),
+        "film noir": Style(
+            prompt="{prompt}, black and white film still, hard side light, deep shadows",
+            negative_prompt="color, cartoon, flat light",
+        ),
+        "photographic": Style(
+            prompt="photograph of {prompt}, natural light, 50 mm lens, fine detail",
+            negative_prompt="drawing, painting, cartoon, render",
+        ),
+        "storybook": Style(
+            prompt="{prompt}, picture book illustration, gouache, warm gentle colors",
+            negative_prompt="photograph, harsh shadows, text",
+        ),
+        "pencil": Style(
+            prompt="pencil drawing of {prompt}, fine hatching on white paper",
+            negative_prompt="color, photograph, smudges",
+        ),
+    }
+)
+"""Looks that a story may name; a configuration adds its own or replaces one."""
+
+
+class ChatConfig(Settings):
+    """A chat model that says what each panel shows; left out, rules do."""
+
+    model: ModelConfig
+    max_new_tokens: Annotated[int, Field(ge=16, le=2048)] = 256
+    max_picture_chars: Annotated[int, Field(ge=20, le=1000)] = 240
+    """Longest description of one picture."""
+
+
+class PromptsConfig(Settings):
+    """How stories become panels, prompts and shots."""
+
+    language: str = "en"
+    """Language of the prose, for sentence ends: an ISO 639-1 code that pysbd knows."""
+    duration_s: Annotated[float, Field(gt=0, le=3600)] | None = None
+    """Least length of a film in seconds where the story states none; None: one beat per panel."""
+    max_panel_words: Annotated[int, Field(ge=5)] = 40
+    """Longer sentences are split where a clause ends."""
+    min_panel_words: Annotated[int, Field(ge=1)] = 2
+    """Shorter sentences join a neighbour."""
+    hold_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Length of a hold in seconds."""
+    dissolve_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Length of a dissolve in seconds."""
+    style: str = ""
+    """Style of stories that state none: free text, or the name of a style."""
+    negative_prompt: str = ""
+    """Negative prompt of stories that state none."""
+    styles: dict[str, Style] = Field(default_factory=dict)
+    """Further styles by name."""
+    chat: ChatConfig | None = None
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, language: str) -> str:
+        if language not in LANGUAGE_CODES:
+            known: str = ", ".join(sorted(LANGUAGE_CODES))
+            raise ValueError(f"language {language!r}: must be one of {known}")
+        return language
+
+    def find_style(self, text: str) -> Style:
+        """The style of that name (case is ignored), else `text` itself put after the prompt."""
+        named = {name.casefold(): style for name, style in {**STYLES, **self.styles}.items()}
+        plain = text.replace("{", "").replace("}", "").strip(" ,")
+        free = Style(prompt=f"{{prompt}}, {plain}" if plain else "{prompt}")
+        return named.get(text.strip().casefold(), free)
+
+
+Splitter = Literal["rules", "chat", "written"]
+"""Who made the panels: the rules, the chat model, or the user."""

@@ -1,0 +1,148 @@
+r"""The markup of panels, a superset of the released StoryDiffusion code's.
+
+``[Name]`` names a character, ``[NC]`` says that nobody is in the picture, and what follows the last
+`` #`` is the caption (nothing after it: no caption). ``\#``, ``\[``, ``\]`` and ``\\`` are plain.
+A defined name without brackets counts as well, unless the panel says ``[NC]``.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+NO_CHARACTER = "NC"
+_TAG = re.compile(r"\\(?P<plain>[#\[\]\\])|\[(?P<name>[^\[\]\\\n]{1,100})\]")
+_CAPTION_MARK = re.compile(r"(?:^|(?<=\s))#")
+_ESCAPED = re.compile(r"\\([#\[\]\\])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mention:
+    """A place in a panel's words that names a character; `text` is how it stands there."""
+
+    name: str
+    text: str
+
+
+Part = str | Mention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Markup:
+    """A panel's words in order, its caption (None: not stated) and whether nobody may be in it."""
+
+    parts: tuple[Part, ...]
+    caption: str | None
+    no_character: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The characters named, each once, in order."""
+        return tuple(dict.fromkeys(p.name for p in self.parts if isinstance(p, Mention)))
+
+    @property
+    def plain(self) -> str:
+        """The words for a reader, the tags replaced by the names."""
+        return _tidy("".join(p if isinstance(p, str) else p.text for p in self.parts))
+
+
+def parse_markup(text: str, names: Iterable[str]) -> Markup:
+    """Read a panel's text; `names` are the characters that the story defines.
+
+    Raises:
+        ValueError: a tag names an unknown character or contradicts [NC], or no words are left.
+    """
+    known = tuple(names)
+    body, caption = _split_caption(text)
+    parts = _tagged(body)
+    no_character = _says_no_character(parts, known)
+    parts = [p for p in parts if isinstance(p, str) or p.name != NO_CHARACTER]
+    if not no_character:
+        parts = [piece for part in parts for piece in _with_plain_names(part, known)]
+    if not any(isinstance(part, Mention) or part.strip() for part in parts):
+        raise ValueError("has no words for the picture")
+    if caption is not None:
+        caption = _tidy("".join(p if isinstance(p, str) else p.text for p in _tagged(caption)))
+    return Markup(parts=tuple(parts), caption=caption, no_character=no_character)
+
+
+def check_tags(text: str, names: Iterable[str]) -> None:
+    """Check the tags of prose, whose sentences may each name others.
+
+    Raises:
+        ValueError: a tag names an unknown character.
+    """
+    _check_known(_tagged(text), tuple(names))
+
+
+def escape(text: str) -> str:
+    """`text` as markup that stands for itself."""
+    return re.sub(r"([#\[\]\\])", r"\\\1", text)
+
+
+def escape_caption_marks(text: str) -> str:
+    """Prose as a panel's text: tags stay tags, a `#` is only a sign."""
+    return re.sub(r"\\.|#", lambda found: "\\#" if found[0] == "#" else found[0], text)
+
+
+def name_pattern(name: str) -> str:
+    """A regular expression of a name as a whole word; an article in front may be capital."""
+    article, space, rest = name.partition(" ")
+    if article == "the" and rest:
+        return rf"(?<!\w)[Tt]he{space}(?i:{re.escape(rest)})(?!\w)"
+    return rf"(?<!\w){re.escape(name)}(?!\w)"
+
+
+def _split_caption(text: str) -> tuple[str, str | None]:
+    marks = [found.start() for found in _CAPTION_MARK.finditer(text)]
+    if not marks:
+        return text.strip(), None
+    return text[: marks[-1]].strip(), text[marks[-1] + 1 :].strip()
+
+
+def _tagged(text: str) -> list[Part]:
+    parts: list[Part] = []
+    end = 0
+    for found in _TAG.finditer(text):
+        parts.append(text[end : found.start()])
+        end = found.end()
+        name = found["name"]
+        parts.append(found["plain"] if name is None else Mention(name=name.strip(), text=name))
+    parts.append(text[end:])
+    return [part for part in parts if part]
+
+
+def _check_known(parts: list[Part], known: tuple[str, ...]) -> None:
+    allowed = ", ".join(f"[{name}]" for name in (*known, NO_CHARACTER))
+    for part in parts:
+        if isinstance(part, Mention) and part.name not in (*known, NO_CHARACTER):
+            raise ValueError(
+                f"names the unknown character [{part.name}]; known are {allowed}"
+                r" (a plain bracket is written \[)"
+            )
+
+
+def _says_no_character(parts: list[Part], known: tuple[str, ...]) -> bool:
+    _check_known(parts, known)
+    tags = {part.name for part in parts if isinstance(part, Mention)}
+    if NO_CHARACTER in tags and len(tags) > 1:
+        raise ValueError(f"says [NC] (no character) and names {min(tags - {NO_CHARACTER})}")
+    return NO_CHARACTER in tags
+
+
+def _with_plain_names(part: Part, known: tuple[str, ...]) -> list[Part]:
+    if isinstance(part, Mention) or not known:
+        return [part]
+    longest_first = sorted(known, key=len, reverse=True)
+    names = re.compile("|".join(f"({name_pattern(name)})" for name in longest_first))
+    pieces: list[Part] = []
+    end = 0
+    for found in names.finditer(part):
+        assert found.lastindex is not None
+        pieces.append(part[end : found.start()])
+        pieces.append(Mention(name=longest_first[found.lastindex - 1], text=found[0]))
+        end = found.end()
+    return [piece for piece in (*pieces, part[end:]) if piece]
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split()).strip(" ,")

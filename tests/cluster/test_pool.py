@@ -1,0 +1,250 @@
+"""A pool on a real local Ray: what it does with units that work, fail, hang and kill."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config import PoolConfig
+from cluster.errors import MAX_MESSAGE, PoolEndedError
+from cluster.pool import Pool
+from cluster.work import Work
+from stages.commits import UnitId, read_attempts, read_commit, read_failure, read_progress
+from stages.manifests import Shard
+from stages.records import Failure, File
+from stages.storage import Output
+from tests.cluster.toys import (
+    CopyStage,
+    EnvironmentStage,
+    FlakyLoadStage,
+    Order,
+    UnloadableStage,
+)
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+SHARD = Shard(index=0, count=1)
+
+
+def unit(name: str) -> UnitId:
+    return UnitId(stage="copies", shard=SHARD, story_id=name)
+
+
+def open_pool(output: Path, **changes: Any) -> Pool:
+    stage = changes.pop("stage", partial(CopyStage, output_url=str(output)))
+    settings = {"num_actors": 2, "num_cpus": 1.0} | changes
+    return Pool(
+        name="toys",
+        stages={"copies": stage},
+        output_url=str(output),
+        config=PoolConfig(**settings),
+        num_threads=3,
+    )
+
+
+def send(pool: Pool, name: str, trouble: str = "", priority: int = 0, attempts: int = 0) -> Any:
+    work = Work(
+        unit=unit(name),
+        argument=Order(text=name, trouble=trouble),
+        attempts=attempts,
+        source_file="stories.jsonl",
+        source_row=7,
+    )
+    return pool.submit(work, priority=(priority,))
+
+
+def send_all(pool: Pool, names: list[str]) -> list[Future[Any]]:
+    return [send(pool, name) for name in names]
+
+
+def calls(output: Path, name: str) -> list[Path]:
+    return sorted((output / "calls").glob(f"{name}.*"))
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+    return value
+
+
+def test_every_unit_is_done_once_and_its_commit_says_what_its_future_says(tmp_path: Path) -> None:
+    names = [f"story-{i}" for i in range(20)]
+    with open_pool(tmp_path) as pool:
+        results = [future.result(30) for future in send_all(pool, names)]
+    output = Output(str(tmp_path))
+    for name, records in zip(names, results, strict=True):
+        assert read_commit(output, unit(name), File).records == records
+        assert output.read_checked(records[0]) == name.encode()
+        assert len(calls(tmp_path, name)) == 1
+
+
+def test_the_commit_is_on_disk_before_the_future_resolves(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        future = send(pool, "story")
+        there: list[frozenset[str]] = []
+        future.add_done_callback(
+            lambda _: there.append(read_progress(Output(str(tmp_path)), "copies", SHARD).done)
+        )
+        future.result(30)
+    assert there == [{"story"}]
+
+
+def test_the_oldest_shard_goes_first_and_within_it_the_first_come(tmp_path: Path) -> None:
+    with open_pool(tmp_path, num_actors=1) as pool:
+        send(pool, "running", "slower")
+        wait_for(lambda: calls(tmp_path, "running"))
+        for name, priority in (("c", 2), ("a", 1), ("d", 2), ("b", 1)):
+            send(pool, name, priority=priority)
+    started = sorted((tmp_path / "calls").iterdir(), key=lambda call: call.name.split(".")[1])
+    assert [call.name[0] for call in started[1:]] == ["a", "b", "c", "d"]
+
+
+def test_killing_a_worker_repeats_its_unit_elsewhere_and_no_other(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        futures = [send(pool, "victim", "slower"), *send_all(pool, list("abcdef"))]
+        (call,) = wait_for(lambda: [c for c in calls(tmp_path, "victim") if c.read_text()])
+        os.kill(int(call.read_text()), signal.SIGKILL)
+        results = [future.result(30) for future in futures]
+    assert not any(isinstance(result, Failure) for result in results)
+    first, second = calls(tmp_path, "victim")
+    assert first.read_text() != second.read_text()
+    assert all(len(calls(tmp_path, name)) == 1 for name in "abcdef")
+    assert read_commit(Output(str(tmp_path)), unit("victim"), File).attempts == 2
+
+
+def test_a_unit_that_kills_every_worker_is_given_up_and_harms_no_neighbour(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        before, poison, after = send_all(pool, ["a", "b"]), send(pool, "p", "exit"), send(pool, "c")
+        failure = poison.result(60)
+        results = [future.result(30) for future in (*before, after)]
+    assert isinstance(failure, Failure)
+    assert (failure.error_class, failure.attempts) == ("worker_died", 3)
+    assert (failure.source_file, failure.source_row) == ("stories.jsonl", 7)
+    assert failure.worker.startswith("toys-")
+    assert len({call.read_text() for call in calls(tmp_path, "p")}) == 3
+    assert not any(isinstance(result, Failure) for result in results)
+    assert read_failure(Output(str(tmp_path)), "copies", SHARD, "p") == failure
+    assert read_progress(Output(str(tmp_path)), "copies", SHARD).failed == {"p"}
+
+
+def test_bad_input_is_not_tried_again(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        failure = send(pool, "story", "bad").result(30)
+    assert (failure.error_class, failure.attempts) == ("bad_input", 1)
+    assert failure.message == "ValueError: panel 3: the character [Bob] is not known"
+
+
+def test_an_exception_is_tried_on_another_worker_and_its_message_bounded(tmp_path: Path) -> None:
+    with open_pool(tmp_path, num_actors=1, max_attempts=2) as pool:
+        failure = send(pool, "story", "error").result(60)
+    assert (failure.error_class, failure.attempts) == ("exception", 2)
+    assert failure.message.startswith("RuntimeError: xxx")
+    assert len(failure.message) == MAX_MESSAGE
+    assert len({call.read_text() for call in calls(tmp_path, "story")}) == 2
+
+
+def test_a_broken_gpu_context_costs_the_worker_and_not_the_unit(tmp_path: Path) -> None:
+    with open_pool(tmp_path, num_actors=1) as pool:
+        assert isinstance(send(pool, "story", "fail once").result(30)[0], File)
+        send(pool, "next").result(30)
+    broken, fresh = calls(tmp_path, "story")
+    assert calls(tmp_path, "next")[0].read_text() == fresh.read_text() != broken.read_text()
+
+
+def test_a_hanging_unit_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    with open_pool(tmp_path, unit_timeout_s=1, max_attempts=1) as pool:
+        hanging, others = send(pool, "h", "hang"), send_all(pool, list("abc"))
+        assert all(isinstance(future.result(30)[0], File) for future in others)
+        failure = hanging.result(30)
+    assert (failure.error_class, failure.message) == ("timeout", "no end after 1 s")
+
+
+def test_a_worker_that_fails_different_units_is_replaced(tmp_path: Path) -> None:
+    with open_pool(tmp_path, num_actors=1, max_attempts=1) as pool:
+        for name in "abcd":
+            send(pool, name, "memory").result(30)
+    workers = [calls(tmp_path, name)[0].read_text() for name in "abcd"]
+    assert workers[0] == workers[1] == workers[2] != workers[3]
+    assert read_failure(Output(str(tmp_path)), "copies", SHARD, "a").error_class == "out_of_memory"
+
+
+def test_stages_that_cannot_be_loaded_end_the_pool_with_the_reason(tmp_path: Path) -> None:
+    with open_pool(tmp_path, stage=UnloadableStage) as pool:
+        futures = send_all(pool, list("abc"))
+        for future in futures:
+            with pytest.raises(PoolEndedError, match=r"no file named model\.safetensors"):
+                future.result(30)
+        with pytest.raises(PoolEndedError, match=r"no file named model\.safetensors"):
+            send(pool, "late").result(1)
+    assert not read_progress(Output(str(tmp_path)), "copies", SHARD).failed
+
+
+def test_a_worker_that_cannot_load_once_is_started_again(tmp_path: Path) -> None:
+    stage = partial(FlakyLoadStage, output_url=str(tmp_path))
+    with open_pool(tmp_path, num_actors=1, stage=stage) as pool:
+        assert isinstance(send(pool, "story").result(30)[0], File)
+
+
+@pytest.mark.parametrize("num_cpus", [0.5, 2.0])
+def test_the_number_of_threads_does_not_follow_the_cpus(tmp_path: Path, num_cpus: float) -> None:
+    stage = partial(EnvironmentStage, output_url=str(tmp_path))
+    with open_pool(tmp_path, num_cpus=num_cpus, num_actors=1, stage=stage) as pool:
+        send(pool, "threads").result(30)
+    assert (tmp_path / "threads.txt").read_text() == "3 3"
+
+
+def test_the_number_of_actors_changes_no_record(tmp_path: Path) -> None:
+    made = []
+    for num_actors in (1, 2):
+        (output := tmp_path / str(num_actors)).mkdir()
+        with open_pool(output, num_actors=num_actors, num_cpus=0.5) as pool:
+            made.append([future.result(30) for future in send_all(pool, list("abcdef"))])
+    assert made[0] == made[1]
+
+
+def test_an_attempt_is_on_disk_while_its_unit_runs(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        future = send(pool, "story", "slow", attempts=1)
+        wait_for(lambda: calls(tmp_path, "story"))
+        assert read_attempts(Output(str(tmp_path)), unit("story")) == 2
+        future.result(30)
+    assert not read_progress(Output(str(tmp_path)), "copies", SHARD).attempted
+
+
+def test_a_unit_that_took_three_runs_down_is_given_up_untried(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        failure = send(pool, "story", attempts=3).result(30)
+    assert (failure.error_class, failure.attempts) == ("worker_died", 3)
+    assert not (tmp_path / "calls").exists()
+
+
+def test_closing_in_a_hurry_cancels_and_blames_no_unit(tmp_path: Path) -> None:
+    pool = open_pool(tmp_path, num_actors=1)
+    running, waiting = send(pool, "running", "hang"), send(pool, "waiting")
+    wait_for(lambda: calls(tmp_path, "running"))
+    pool.close(cancel=True)
+    for future in (running, waiting, send(pool, "late")):
+        with pytest.raises(CancelledError):
+            future.result(1)
+    assert read_attempts(Output(str(tmp_path)), unit("running")) == 0
+
+
+def test_too_many_failures_end_the_pool(tmp_path: Path) -> None:
+    with open_pool(tmp_path, max_failed_share=0.1) as pool:
+        futures = [send(pool, f"story-{i}", "bad") for i in range(10)]
+        with pytest.raises(PoolEndedError, match="more than the allowed 10%"):
+            futures[-1].result(30)
+    assert sum(isinstance(f.result(), Failure) for f in futures if not f.exception()) >= 3
+
+
+def test_a_pool_that_no_node_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pool toys: an actor needs .*'GPU': 8\.0"):
+        open_pool(tmp_path, num_gpus=8)

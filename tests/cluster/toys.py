@@ -1,0 +1,88 @@
+"""Stages of a few lines that fail in every way a real one can."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.records import File
+from stages.storage import Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a toy is asked to write, and what goes wrong with it."""
+
+    text: str
+    trouble: str = ""
+
+
+class CopyStage:
+    """Publishes the text of an order, and notes every call in a file of its own."""
+
+    def __init__(self, *, output_url: str) -> None:
+        self._output = Output(output_url)
+        self._calls = Path(output_url) / "calls"
+        self._calls.mkdir(exist_ok=True)
+
+    def __call__(self, order: Order) -> tuple[File, ...]:
+        call = self._calls / f"{order.text}.{time.monotonic_ns()}.{os.getpid()}"
+        call.write_text(str(os.getpid()))
+        TROUBLES[order.trouble](self._output)
+        return (self._output.publish(f"copies/{order.text}.txt", order.text.encode()),)
+
+
+class FlakyLoadStage(CopyStage):
+    """Fails to load the first time."""
+
+    def __init__(self, *, output_url: str) -> None:
+        tried = Path(output_url) / "load-tried"
+        if not tried.exists():
+            tried.touch()
+            raise OSError("the weights are on a slow disk")
+        super().__init__(output_url=output_url)
+
+
+class EnvironmentStage:
+    """Publishes the variables of its process that fix the number of threads."""
+
+    def __init__(self, *, output_url: str) -> None:
+        self._output = Output(output_url)
+
+    def __call__(self, order: Order) -> tuple[File, ...]:
+        seen = f"{os.environ['OMP_NUM_THREADS']} {os.environ['MKL_NUM_THREADS']}"
+        return (self._output.publish(f"{order.text}.txt", seen.encode()),)
+
+
+class UnloadableStage:
+    """Has lost its weights."""
+
+    def __init__(self) -> None:
+        raise OSError("no file named model.safetensors")
+
+
+def _raise(error: Exception) -> Callable[[Output], None]:
+    def trouble(_: Output) -> None:
+        raise error
+
+    return trouble
+
+
+def _fail_once(output: Output) -> None:
+    if not output.exists("failed-once"):
+        output.publish("failed-once", b"")
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+TROUBLES: dict[str, Callable[[Output], None]] = {
+    "": lambda _: None,
+    "slow": lambda _: time.sleep(0.5),
+    "slower": lambda _: time.sleep(3),
+    "hang": lambda _: time.sleep(600),
+    "exit": lambda _: os._exit(1),
+    "bad": _raise(ValueError("panel 3: the character [Bob] is not known")),
+    "error": _raise(RuntimeError("x" * 5000)),
+    "memory": _raise(RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")),
+    "fail once": _fail_once,
+}

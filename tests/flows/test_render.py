@@ -1,0 +1,89 @@
+"""The whole product on tiny real models: command, Prefect, Ray, stages, manifests, films."""
+
+from pathlib import Path
+
+import psutil
+
+from stages.manifests import read_manifests
+from stages.records import Clip, Film, Keyframe, Panel, Shot
+from stages.storage import Output, checksum
+from stages.video import check_film
+from tests.flows.conftest import Command, kill, wait_until
+
+
+def contents(output: Path) -> dict[str, str]:
+    """The checksum of every file of an output."""
+    files = (path for path in output.rglob("*") if path.is_file())
+    return {str(path.relative_to(output)): checksum(path) for path in files}
+
+
+def pictures(output: Path) -> dict[str, str]:
+    """The checksums of what people look at."""
+    whole = contents(output)
+    return {path: whole[path] for path in whole if path.startswith(("keyframes", "clips", "films"))}
+
+
+def test_every_story_becomes_one_film_that_decodes_to_what_its_clips_say(rendered: Path) -> None:
+    output = Output(str(rendered))
+    clips = list(read_manifests(output, "clips", Clip))
+    films = list(read_manifests(output, "films", Film))
+    assert sorted(film.story_id for film in films) == ["bear", "fox", "zoe"]
+    for film in films:
+        of_story = [clip.num_frames - 1 for clip in clips if clip.story_id == film.story_id]
+        assert check_film(rendered / film.path) == film.num_frames == 1 + sum(of_story)
+
+
+def test_every_panel_has_its_keyframe_and_every_pair_its_clip(rendered: Path) -> None:
+    output = Output(str(rendered))
+    panels = [(p.story_id, p.keyframe_index) for p in read_manifests(output, "panels", Panel)]
+    frames = [(k.story_id, k.keyframe_index) for k in read_manifests(output, "keyframes", Keyframe)]
+    shots = [(s.story_id, s.shot_index, s.kind) for s in read_manifests(output, "shots", Shot)]
+    clips = [(c.story_id, c.shot_index, c.kind) for c in read_manifests(output, "clips", Clip)]
+    assert panels == frames
+    assert shots == clips
+
+
+def test_a_finished_job_renders_nothing_and_changes_no_file(
+    command: Command, rendered: Path, stories: Path
+) -> None:
+    before = contents(rendered)
+    again = command.run(*command.render(stories, rendered))
+    assert again.returncode == 0, again.stderr
+    assert contents(rendered) == before
+    assert "3 films" in again.stdout
+
+
+def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
+    command: Command, rendered: Path, stories: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "killed"
+    first = command.start(*command.render(stories, output))
+    committed = wait_until(lambda: sorted(output.glob("units/motion/*/*.done.json")), first)
+    processes = psutil.Process(first.pid).children(recursive=True)
+    kill(first.pid)
+    first.wait()
+    before = {path: path.read_bytes() for path in committed}
+
+    # Another number of actors, and another share of CPUs, must not show in any pixel.
+    sizes = ["--set", "pools.render.num_actors=1", "--set", "pools.render.num_cpus=1"]
+    second = command.start(*command.render(stories, output, *sizes))
+    wait_until(lambda: len(list(output.glob("units/motion/*/*.done.json"))) > len(before), second)
+    kill(wait_until(lambda: _working_actor(second.pid), second))
+    _, errors = second.communicate(timeout=240)
+    assert second.returncode == 0, errors
+    assert pictures(output) == pictures(rendered)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    left = [process.name() for process in processes if process.is_running()]
+    # Ray's own agents notice after a minute that their cluster is gone.
+    assert not [name for name in left if "Agent" not in name and not name.startswith("ray:")], left
+    states = command.prefect_states("killed")
+    assert "Crashed" in states
+    assert not {"Running", "Pending"} & set(states)
+
+
+def _working_actor(pid: int) -> int | None:
+    """The process of an actor that is in the middle of a unit; Ray puts that into its title."""
+    for process in psutil.Process(pid).children(recursive=True):
+        if "ray::Worker.run" in " ".join(process.cmdline()):
+            return process.pid
+    return None

@@ -1,0 +1,67 @@
+import pytest
+
+from stages.films.subtitles import Cue, make_cues, to_sample, to_srt
+
+
+def cue(start_ms: int, end_ms: int, text: str) -> Cue:
+    return Cue(start_ms=start_ms, end_ms=end_ms, text=text)
+
+
+def test_a_caption_stands_until_the_next_panel() -> None:
+    cues = make_cues(["one", "two", "three"], [0, 8, 16], 17, 8)
+    assert cues[0] == cue(0, 1000, "one")
+
+
+def test_the_caption_of_the_last_frame_begins_early_enough_to_be_read() -> None:
+    cues = make_cues(["one", "two", "three"], [0, 8, 16], 17, 8)
+    assert cues[1:] == [cue(1000, 1500, "two"), cue(1500, 2125, "three")]
+
+
+def test_beats_of_a_panel_are_one_cue() -> None:
+    assert make_cues(["one", "one", "two", "two"], [0, 8, 16, 24], 25, 8) == [
+        cue(0, 2000, "one"),
+        cue(2000, 3125, "two"),
+    ]
+
+
+def test_an_empty_caption_shows_nothing_and_ends_the_one_before() -> None:
+    assert make_cues(["one", " \n", "one", ""], [0, 8, 16, 24], 25, 8) == [
+        cue(0, 1000, "one"),
+        cue(2000, 2500, "one"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("caption", "shown"),
+    [
+        ("a\n\n2\n00:00:00,000 --> 00:00:01,000\nb", "a\n2\n00:00:00,000 -> 00:00:01,000\nb"),
+        ("  spaced \t out\r\nnext ", "spaced out\nnext"),
+        ("end --->\u2028more", "end ->\nmore"),
+        ("bell\x07nul\x00", "bell nul"),
+    ],
+)
+def test_a_caption_cannot_break_the_subtitle_file(caption: str, shown: str) -> None:
+    (made,) = make_cues([caption], [0], 8, 8)
+    assert made.text == shown
+    assert to_srt([made]).count("-->") == 1
+    assert "\n\n" not in to_srt([made]).removesuffix("\n\n")
+
+
+def test_times_beyond_an_hour_are_written_in_full() -> None:
+    assert to_srt([cue(3_723_004, 36_000_000, "late")]) == (
+        "1\n01:02:03,004 --> 10:00:00,000\nlate\n\n"
+    )
+
+
+def test_frame_rates_that_do_not_divide_a_second_drift_by_less_than_a_millisecond() -> None:
+    (made,) = make_cues(["all"], [0], 7 * 3600 + 1, 7)
+    assert made.end_ms == 3_600_143
+
+
+def test_a_sample_counts_bytes_not_characters() -> None:
+    assert to_sample(cue(0, 1, "Zo\u00eb")) == b"\x00\x04Zo\xc3\xab"
+
+
+def test_a_caption_that_no_cue_can_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="65536 bytes, must be at most 65535"):
+        make_cues(["x" * 65536], [0], 8, 8)

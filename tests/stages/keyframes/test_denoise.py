@@ -1,0 +1,205 @@
+"""The denoising loop of a whole story, over tiny real UNets and every scheduler."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.keyframes.attention import LockStep, ReadReferences, RecordReferences, install_attention
+from stages.keyframes.config import ConsistencyConfig, KeyframesConfig, SchedulerConfig
+from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise, passes
+from stages.models import PromptEmbeds, encode_prompts
+from stages.schedulers import build_scheduler
+from tests.stages.tiny import FAMILIES, Family, tiny_pipeline
+
+SHAPE = (4, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[Family, Any]:
+    return {family: tiny_pipeline(family) for family in FAMILIES}
+
+
+def story_of(num_panels: int, num_anchors: int = 0) -> StoryLatents:
+    noise = torch.stack([draw_noise(SHAPE, 10 + i) for i in range(num_panels)])
+    anchors = torch.stack([draw_noise(SHAPE, 50 + i) for i in range(max(num_anchors, 1))])
+    anchors = anchors[:num_anchors]
+    return StoryLatents(noise=noise, anchors=anchors, anchor_noise=0.5 * anchors, seed=5)
+
+
+def config_of(consistency: dict[str, Any] | None = None, **options: Any) -> KeyframesConfig:
+    given = {"width": 32, "height": 32, "num_inference_steps": 3, **options}
+    return KeyframesConfig(consistency=ConsistencyConfig(**(consistency or {})), **given)
+
+
+def denoise(
+    pipeline: Any, story: StoryLatents, config: KeyframesConfig, negative: str = "bad"
+) -> Tensor:
+    prompts = [""] * story.num_anchors + [f"panel {i}" for i in range(story.num_panels)]
+    embeds: PromptEmbeds = encode_prompts(pipeline, prompts, [negative] * len(prompts))
+    attention = install_attention(pipeline.unet, config.consistency.layers)
+    scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
+    return Denoiser(pipeline.unet, scheduler, attention, config)(story, embeds)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++", "euler"])
+@pytest.mark.parametrize("coverage", ["window", "star"])
+def test_a_story_denoises_the_same_twice_with_every_family_scheduler_and_coverage(
+    pipelines: dict[Family, Any], family: Family, scheduler: Any, coverage: str
+) -> None:
+    config = config_of(
+        {"coverage": coverage, "window_size": 2, "num_references": 2},
+        scheduler=SchedulerConfig(name=scheduler),
+        batch_size=2,
+    )
+    story = story_of(5, num_anchors=1)
+    first = denoise(pipelines[family], story, config)
+    assert first.shape == (5, *SHAPE)
+    assert first.isfinite().all()
+    assert torch.equal(denoise(pipelines[family], story, config), first)
+
+
+def test_without_consistency_each_panel_is_what_it_would_be_alone(
+    pipelines: dict[Family, Any],
+) -> None:
+    config = config_of({"coverage": "none"})
+    together = denoise(pipelines["sd15"], story_of(5), config)
+    alone = denoise(pipelines["sd15"], story_of(1), config)
+    torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("coverage", ["window", "star"])
+def test_a_story_of_one_panel_is_plain(pipelines: dict[Family, Any], coverage: str) -> None:
+    alone = denoise(pipelines["sd15"], story_of(1), config_of({"coverage": coverage}))
+    plain = denoise(pipelines["sd15"], story_of(1), config_of({"coverage": "none"}))
+    torch.testing.assert_close(alone, plain, atol=1e-4, rtol=1e-3)
+
+
+def test_a_star_with_more_references_than_panels_is_all_to_all(
+    pipelines: dict[Family, Any],
+) -> None:
+    star = config_of({"coverage": "star", "num_references": 9})
+    window = config_of({"coverage": "window", "window_size": 9})
+    ours = denoise(pipelines["sd15"], story_of(3), star)
+    assert torch.equal(ours, denoise(pipelines["sd15"], story_of(3), window))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_batch_size_does_not_change_the_story(
+    pipelines: dict[Family, Any], family: Family
+) -> None:
+    results = [
+        denoise(
+            pipelines[family],
+            story_of(7, num_anchors=1),
+            config_of({"coverage": "star", "num_references": 2, "end": 0.7}, batch_size=batch_size),
+        )
+        for batch_size in (1, 3, 8)
+    ]
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], atol=1e-3, rtol=1e-3)
+
+
+def test_reading_starts_and_ends_at_its_share_of_the_steps() -> None:
+    config = config_of({"start": 0.25, "end": 0.75}, num_inference_steps=8)
+    plans = [next(iter(passes(config, story_of(3), step))).plan for step in range(8)]
+    assert [plan is not None for plan in plans] == [False] * 2 + [True] * 4 + [False] * 2
+
+
+def test_the_sampled_tokens_change_from_step_to_step() -> None:
+    config = config_of()
+    drawn = []
+    for step in (0, 1):
+        (one,) = passes(config, story_of(3), step)
+        assert isinstance(one.plan, LockStep)
+        drawn.append(one.plan._positions(64))
+    assert not torch.equal(*drawn)
+
+
+def test_a_long_star_runs_in_calls_of_bounded_size_with_the_references_first() -> None:
+    config = config_of({"coverage": "star", "num_references": 3}, batch_size=4)
+    calls = list(passes(config, story_of(14, num_anchors=1), 0))
+    assert isinstance(calls[0].plan, RecordReferences)
+    assert calls[0].panels == (0, 1, 2, 3)
+    assert [len(call.panels) for call in calls[1:]] == [4, 4, 4]
+    assert all(isinstance(call.plan, ReadReferences) for call in calls[1:])
+    assert sorted({panel for call in calls for panel in call.panels}) == list(range(15))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [
+        (0, 4, []),
+        (3, 4, [(0, 1, 2)]),
+        (5, 4, [(0, 1, 2), (3, 4, 4)]),
+        (8, 4, [(0, 1, 2, 3), (4, 5, 6, 7)]),
+    ],
+)
+def test_chunks_have_one_length_and_hold_every_panel(
+    count: int, size: int, expected: list[tuple[int, ...]]
+) -> None:
+    assert chunks(range(count), size) == expected
+
+
+def test_guidance_up_to_one_ignores_the_negative_prompt(pipelines: dict[Family, Any]) -> None:
+    weak, strong = config_of(guidance_scale=1.0), config_of(guidance_scale=3.0)
+    pipeline, story = pipelines["sdxl"], story_of(2)
+    same = [denoise(pipeline, story, weak, negative=text) for text in ("bad", "ugly")]
+    assert torch.equal(*same)
+    different = [denoise(pipeline, story, strong, negative=text) for text in ("bad", "ugly")]
+    assert not torch.equal(*different)
+
+
+def test_a_reference_image_changes_every_panel(pipelines: dict[Family, Any]) -> None:
+    story = story_of(3, num_anchors=1)
+    other = StoryLatents(
+        noise=story.noise,
+        anchors=-story.anchors,
+        anchor_noise=story.anchor_noise,
+        seed=story.seed,
+    )
+    config = config_of({"window_size": 2})
+    first, second = (denoise(pipelines["sd15"], each, config) for each in (story, other))
+    assert all(difference.abs().max() > 1e-4 for difference in first - second)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++", "euler"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_panel_is_what_the_pipeline_of_diffusers_renders(
+    family: Family, scheduler: Any
+) -> None:
+    pipeline = tiny_pipeline(family)
+    config = config_of(scheduler=SchedulerConfig(name=scheduler))
+    ours = denoise(pipeline, story_of(1), config)
+    pipeline.scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
+    theirs = pipeline(
+        prompt="panel 0",
+        negative_prompt="bad",
+        latents=story_of(1).noise,
+        width=32,
+        height=32,
+        num_inference_steps=3,
+        guidance_scale=config.guidance_scale,
+        output_type="latent",
+    ).images
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_without_consistency_a_reference_image_changes_nothing(
+    pipelines: dict[Family, Any],
+) -> None:
+    config = config_of({"coverage": "none"})
+    ours = denoise(pipelines["sd15"], story_of(3, num_anchors=1), config)
+    assert torch.equal(ours, denoise(pipelines["sd15"], story_of(3), config))
+
+
+def test_karras_sigmas_with_ddim_are_refused() -> None:
+    with pytest.raises(ValueError, match="use_karras_sigmas"):
+        SchedulerConfig(name="ddim", use_karras_sigmas=True)
+
+
+def test_a_start_after_the_end_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"start: 0\.8, allowed at most end = 0\.5"):
+        ConsistencyConfig(start=0.8, end=0.5)

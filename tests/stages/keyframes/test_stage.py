@@ -1,0 +1,144 @@
+"""The keyframes stage end to end: a saved pipeline and panels in, published PNGs out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
+from PIL import Image
+
+from stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUnit
+from stages.model_config import ModelConfig
+from stages.records import File, Panel
+from stages.storage import Output
+from tests.stages.tiny import FAMILIES, Family, save_tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
+    root = tmp_path_factory.mktemp("models")
+    return {family: save_tiny_pipeline(root / family, family) for family in FAMILIES}
+
+
+def panel_of(index: int) -> Panel:
+    return Panel(
+        story_id="the-kite",
+        keyframe_index=index,
+        panel_index=index,
+        beat=0,
+        prompt=f"a girl with a kite, scene {index}",
+        negative_prompt="blurry",
+        caption="",
+        characters=("Girl",),
+        seed=100 + index,
+        splitter="panels",
+        warnings=(),
+    )
+
+
+def unit_of(num_panels: int, reference_images: tuple[str, ...] = ()) -> KeyframesUnit:
+    panels = tuple(panel_of(i) for i in range(num_panels))
+    return KeyframesUnit(story_id="the-kite", panels=panels, reference_images=reference_images)
+
+
+def stage_of(folder: Path, output: Path, **options: Any) -> KeyframesStage:
+    given = {"width": 32, "height": 24, "num_inference_steps": 2, **options}
+    config = KeyframesConfig(model=ModelConfig(path=str(folder)), **given)
+    return KeyframesStage(output_url=str(output), config=config)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_story_becomes_pngs_with_the_same_bytes_every_time(
+    folders: dict[Family, Path], tmp_path: Path, family: Family
+) -> None:
+    stage = stage_of(folders[family], tmp_path / "a")
+    keyframes = stage(unit_of(3))
+    assert [keyframe.path for keyframe in keyframes] == [
+        f"keyframes/the-kite/{i:04d}.png" for i in range(3)
+    ]
+    for index, keyframe in enumerate(keyframes):
+        file = File(path=keyframe.path, size=keyframe.size, sha256=keyframe.sha256)
+        Output(str(tmp_path / "a")).read_checked(file)
+        with Image.open(tmp_path / "a" / keyframe.path) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (32, 24))
+        assert (keyframe.width, keyframe.height, keyframe.seed) == (32, 24, 100 + index)
+    assert len({keyframe.sha256 for keyframe in keyframes}) == 3
+    assert stage(unit_of(3)) == keyframes
+    assert stage_of(folders[family], tmp_path / "b")(unit_of(3)) == keyframes
+
+
+def test_other_stories_in_between_change_nothing(
+    folders: dict[Family, Path], tmp_path: Path
+) -> None:
+    options = {"scheduler": {"name": "dpmsolver++"}, "num_inference_steps": 4}
+    stage = stage_of(folders["sd21"], tmp_path, **options)
+    first = stage(unit_of(3))
+    stage(unit_of(1))
+    assert stage(unit_of(3)) == first
+
+
+def test_a_reference_image_of_a_character_changes_the_keyframes(
+    folders: dict[Family, Path], tmp_path: Path
+) -> None:
+    paths = []
+    for name, colour in (("red", (250, 20, 20)), ("blue", (20, 20, 250))):
+        paths.append(str(tmp_path / f"{name}.png"))
+        Image.new("RGB", (60, 90), colour).save(paths[-1])
+    stage = stage_of(folders["sd15"], tmp_path / "out")
+    sha256 = {stage(unit_of(2, images))[1].sha256 for images in ((), paths[:1], paths[1:])}
+    assert len(sha256) == 3
+
+
+def test_a_reference_image_survives_the_way_to_latents_and_back(
+    folders: dict[Family, Path], tmp_path: Path
+) -> None:
+    stage = stage_of(folders["sd15"], tmp_path)
+    vae = stage._pipeline.vae
+    image = Image.effect_noise((32, 24), 60).convert("RGB")
+    latents = stage._encode_image(image)
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(1, 24, 32, 3)
+    with torch.inference_mode():
+        encoded = vae.encode(pixels.permute(0, 3, 1, 2) / 127.5 - 1).latent_dist.mode()
+        decoded = vae.decode(encoded).sample.permute(0, 2, 3, 1)
+    torch.testing.assert_close(latents[None], encoded * vae.config.scaling_factor)
+    torch.testing.assert_close(stage._decode(latents[None]), decoded)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_reference_image_that_cannot_be_read_is_named(
+    folders: dict[Family, Path], tmp_path: Path, broken: bool
+) -> None:
+    path = tmp_path / "girl.png"
+    if broken:
+        path.write_bytes(b"not an image")
+    stage = stage_of(folders["sd15"], tmp_path / "out")
+    with pytest.raises(ValueError, match=r"story the-kite: reference image .*girl\.png: cannot"):
+        stage(unit_of(2, (str(path),)))
+
+
+@pytest.mark.parametrize(("bias", "reason"), [(-50.0, "a black image"), (float("nan"), "finite")])
+def test_a_broken_image_is_an_error_that_names_the_keyframe_and_publishes_nothing(
+    folders: dict[Family, Path], tmp_path: Path, bias: float, reason: str
+) -> None:
+    stage = stage_of(folders["sd15"], tmp_path)
+    torch.nn.init.constant_(stage._pipeline.vae.decoder.conv_out.bias, bias)
+    with pytest.raises(ValueError, match=f"story the-kite: keyframe 0: .*{reason}"):
+        stage(unit_of(2))
+    assert Output(str(tmp_path)).names("keyframes") == []
+
+
+def test_a_size_that_the_vae_cannot_hold_is_refused_before_rendering(
+    folders: dict[Family, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"keyframes\.width: 30, allowed are multiples of 4"):
+        stage_of(folders["sd15"], tmp_path, width=30)
+
+
+def test_a_stage_whose_attention_was_replaced_refuses_to_render(
+    folders: dict[Family, Path], tmp_path: Path
+) -> None:
+    stage = stage_of(folders["sd15"], tmp_path)
+    stage._pipeline.unet.set_attn_processor(AttnProcessor2_0())
+    with pytest.raises(RuntimeError, match="Consistent Self-Attention was replaced"):
+        stage(unit_of(2))

@@ -1,0 +1,132 @@
+"""The renderer of public weights, with a real IP-Adapter of random weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from safetensors.torch import load_file, save_file
+
+from stages.keyframes.attention import ConsistentAttnProcessor
+from stages.motion.config import IPAdapterConfig, RendererKind
+from stages.motion.image_prompt import ImagePromptRenderer, slerp
+from stages.motion.renderer import Transition
+from stages.motion.stage import MotionConfig, build_renderer
+from tests.stages.tiny import TEXT_WIDTH, tiny_unet
+
+EMBED_WIDTH, NUM_TOKENS = 16, 4
+
+
+@pytest.fixture(scope="module")
+def adapter_config(tmp_path_factory: pytest.TempPathFactory, config: MotionConfig) -> MotionConfig:
+    """The tiny family with an IP-Adapter file, laid out as the published ones are."""
+    folder = tmp_path_factory.mktemp("ip_adapter")
+    (folder / "models").mkdir()
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    tensors = {
+        "image_proj.proj.weight": draw(NUM_TOKENS * TEXT_WIDTH, EMBED_WIDTH),
+        "image_proj.proj.bias": draw(NUM_TOKENS * TEXT_WIDTH),
+        "image_proj.norm.weight": torch.ones(TEXT_WIDTH),
+        "image_proj.norm.bias": torch.zeros(TEXT_WIDTH),
+    }
+    unet = tiny_unet("sd15")
+    names = [n.removesuffix(".processor") for n in unet.attn_processors]
+    for index, name in enumerate(names):
+        if name.endswith("attn2"):
+            for kind in ("to_k", "to_v"):
+                shape = unet.get_submodule(f"{name}.{kind}").weight.shape
+                tensors[f"ip_adapter.{index}.{kind}_ip.weight"] = draw(*shape)
+    save_file(tensors, folder / "models" / "tiny.safetensors")
+    adapter = IPAdapterConfig(path=str(folder), weight_name="tiny.safetensors", scale=1.0)
+    update = {"renderer": RendererKind.IMAGE_PROMPT, "ip_adapter": adapter}
+    return config.model_copy(update=update)
+
+
+@pytest.fixture(scope="module")
+def transition() -> Transition:
+    generator = torch.Generator().manual_seed(6)
+    first, last = torch.rand(2, 3, 32, 32, generator=generator) * 2 - 1
+    return Transition(
+        first=first, last=last, text="a fox", negative_prompt="", seed=1, num_frames=5
+    )
+
+
+def test_adapter_and_keyframe_reading_are_both_in_the_video_unet(
+    adapter_config: MotionConfig,
+) -> None:
+    renderer = build_renderer(adapter_config)
+    assert isinstance(renderer, ImagePromptRenderer)
+    processors = renderer._sampler._pipeline.unet.attn_processors
+    for name, processor in processors.items():
+        if "motion_modules" in name:
+            continue
+        kind = ConsistentAttnProcessor if ".attn1." in name else IPAdapterAttnProcessor2_0
+        assert isinstance(processor, kind), name
+
+
+def test_clips_keep_their_keyframes_and_render_alike_every_time(
+    adapter_config: MotionConfig, transition: Transition
+) -> None:
+    renderer = ImagePromptRenderer(adapter_config)
+    frames = renderer(transition)
+    assert frames.shape == (5, 3, 32, 32)
+    assert torch.equal(frames[0], transition.first)
+    assert torch.equal(frames[-1], transition.last)
+    assert torch.equal(renderer(transition), frames)
+
+
+def test_image_tokens_of_a_frame_change_that_frame_most(
+    adapter_config: MotionConfig, transition: Transition
+) -> None:
+    one_step = {"num_inference_steps": 1, "guidance_scale": 1.0}
+    renderer = ImagePromptRenderer(adapter_config.model_copy(update=one_step))
+    sampler, tokens = renderer._sampler, renderer._image_tokens(transition)
+    text = sampler.encode_text(transition)[0].expand(5, -1, -1)
+    before = sampler.render(transition, (text, [tokens]))
+    for frame in (1, 2, 3):
+        changed = tokens.clone()
+        changed[frame] += torch.randn(tokens[frame].shape)
+        change = sampler.render(transition, (text, [changed])) - before
+        assert int(change.abs().mean(dim=(1, 2, 3)).argmax()) == frame
+
+
+@torch.inference_mode()
+def test_image_prompts_lead_from_the_first_keyframe_to_the_last(
+    adapter_config: MotionConfig, transition: Transition
+) -> None:
+    renderer = ImagePromptRenderer(adapter_config)
+    embeds = renderer._image_encoder.embeds(torch.stack([transition.first, transition.last]))
+    negative, positive = renderer._image_tokens(transition).chunk(2)
+    (ends,) = renderer._projection([embeds[:, None]])
+    torch.testing.assert_close(positive[[0, -1]], ends)
+    assert torch.equal(negative, negative[:1].expand_as(negative))
+
+
+def test_an_adapter_that_cannot_be_interpolated_is_refused(
+    adapter_config: MotionConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    source = Path(adapter_config.ip_adapter.path) / "models" / "tiny.safetensors"
+    tensors = {k: v for k, v in load_file(source).items() if k.startswith("ip_adapter.")}
+    for name in ("proj.0", "proj.2"):
+        out = NUM_TOKENS * TEXT_WIDTH if name == "proj.2" else EMBED_WIDTH
+        tensors[f"image_proj.{name}.weight"] = torch.zeros(out, EMBED_WIDTH)
+        tensors[f"image_proj.{name}.bias"] = torch.zeros(out)
+    tensors["image_proj.norm.weight"] = torch.ones(TEXT_WIDTH)
+    tensors["image_proj.norm.bias"] = torch.zeros(TEXT_WIDTH)
+    save_file(tensors, tmp_path / "models" / "tiny.safetensors")
+    other = adapter_config.ip_adapter.model_copy(update={"path": str(tmp_path)})
+    with pytest.raises(ValueError, match="only adapters of one embedding per image"):
+        ImagePromptRenderer(adapter_config.model_copy(update={"ip_adapter": other}))
+
+
+def test_turning_between_embeddings_keeps_to_their_ends_and_their_length() -> None:
+    first, last = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 4.0])
+    turned = slerp(first, last, 3)
+    torch.testing.assert_close(turned[[0, 2]], torch.stack([first, last]))
+    torch.testing.assert_close(turned[1], torch.full((2,), 3 / 2**0.5))
+    torch.testing.assert_close(slerp(first, first, 3), first.expand(3, -1))

@@ -1,0 +1,38 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.model_config import ModelConfig
+from stages.prompts.config import PromptsConfig
+from stages.prompts.stage import PromptsStage
+from tests.stages.prompts.builders import make_tokenizer
+
+MakeStage = Callable[..., PromptsStage]
+
+
+@pytest.fixture(scope="session")
+def make_stage(tmp_path_factory: pytest.TempPathFactory) -> MakeStage:
+    """Stages on real tokenizers of the given limits, one for each text encoder."""
+
+    def make(*limits: int, num_frames: int = 16, fps: int = 8, **settings: object) -> PromptsStage:
+        path = tmp_path_factory.mktemp("model")
+        index: dict[str, object] = {"_class_name": "StableDiffusionPipeline"}
+        for name, limit in zip(("tokenizer", "tokenizer_2"), limits or (1000,), strict=False):
+            make_tokenizer(limit).save_pretrained(path / name)
+            index[name] = ["transformers", "CLIPTokenizer"]
+        Path(path / "model_index.json").write_text(json.dumps(index))
+        return PromptsStage(
+            config=PromptsConfig.model_validate(settings),
+            model=ModelConfig(path=str(path)),
+            num_frames=num_frames,
+            fps=fps,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stage(make_stage: MakeStage) -> PromptsStage:
+    return make_stage()

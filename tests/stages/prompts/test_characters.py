@@ -1,0 +1,76 @@
+from stages.prompts.characters import carry_on, find_subjects
+from stages.records import Character
+from tests.stages.prompts.builders import character, panel
+
+ANN = character("Ann", "a girl in a red coat")
+TOM = character("Tom", "a boy with a kite")
+REX = character("Rex", "a dog")
+
+
+def carried(*texts: str, characters: tuple[Character, ...] = (ANN, TOM, REX)) -> list[str]:
+    return [p.text for p in carry_on(tuple(panel(text) for text in texts), characters)]
+
+
+def test_a_pronoun_goes_on_with_the_last_character_it_fits() -> None:
+    assert carried("Ann runs.", "Tom waves.", "Then she sits.", "He sits.", "It barks.") == [
+        "Ann runs.", "Tom waves.", "Then [Ann] sits.", "[Tom] sits.", "It barks.",
+    ]  # fmt: skip
+
+
+def test_a_possessive_puts_its_owner_in_the_picture() -> None:
+    assert carried("Ann runs.", "The wind takes her hat.") == [
+        "Ann runs.",
+        "[Ann], the wind takes her hat.",
+    ]
+
+
+def test_they_are_the_two_that_were_named_together() -> None:
+    assert carried("Ann meets Tom.", "Rex barks.", "They walk home.")[2] == (
+        "[Ann] and [Tom] walk home."
+    )
+
+
+def test_they_may_be_one() -> None:
+    assert carried("Rex barks.", "They sleep.")[1] == "[Rex] sleep."
+
+
+def test_it_is_an_animal_but_not_the_weather() -> None:
+    assert carried("Rex runs.", "It sleeps.", "It was raining.")[1:] == [
+        "[Rex] sleeps.",
+        "It was raining.",
+    ]
+
+
+def test_nobody_enters_a_panel_for_no_character_or_by_a_word_in_a_quotation() -> None:
+    assert carried("Ann runs.", "[NC] she left the beach")[1] == "[NC] she left the beach"
+    assert carried("Ann runs.", '"Where is she?"')[1] == '"Where is she?"'
+
+
+def test_the_caption_keeps_the_words_of_the_user() -> None:
+    panels = carry_on((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
+    assert (panels[1].text, panels[1].caption) == ("[Ann] sits.", "A rest")
+    panels = carry_on((panel("Ann runs."), panel("She sits.")), (ANN,))
+    assert panels[1].caption == "She sits."
+
+
+def test_the_only_character_named_nowhere_is_in_every_panel() -> None:
+    assert carried("playing with a ball", "[NC] a street", characters=(REX,)) == [
+        "[Rex], playing with a ball",
+        "[NC] a street",
+    ]
+
+
+def test_carrying_on_twice_changes_nothing() -> None:
+    once = carry_on((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
+    assert carry_on(once, (ANN,)) == once
+
+
+def test_prose_introduces_its_subjects() -> None:
+    text = "A young fox lived by a pond. The fox was hungry. The fox ran. Grapes hung over the fox."
+    (fox,) = find_subjects(text)
+    assert (fox.name, fox.description) == ("the fox", "a young fox")
+
+
+def test_things_that_do_not_act_are_no_subjects() -> None:
+    assert find_subjects("A house stood there. He saw the house. He left the house.") == ()
+    assert find_subjects("The young fox ran. A young man came. The young fox slept.") == ()

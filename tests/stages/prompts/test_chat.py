@@ -1,0 +1,63 @@
+"""A chat model of random weights: held to the schema, even it must answer with a panel."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tests.stages.prompts.builders import character, story
+from tests.stages.prompts.conftest import MakeStage
+
+ANN = character("Ann", "a girl in a red coat")
+TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("chat")
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: index for index, token in enumerate([*symbols, "<end>"])}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        chat_template=TEMPLATE,
+        **dict.fromkeys(("eos_token", "pad_token"), "<end>"),
+    )
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=4096, eos_token_id=vocab["<end>"],
+        bos_token_id=None, pad_token_id=vocab["<end>"],
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(path)
+    return str(path)
+
+
+def test_a_chat_model_describes_every_panel_and_the_captions_stay(
+    make_stage: MakeStage, chat_model: str
+) -> None:
+    stage = make_stage(
+        chat={"model": {"path": chat_model}, "max_new_tokens": 200, "max_picture_chars": 40}
+    )
+    told = story(text="Ann runs in the park. She sits.", characters=(ANN,))
+    (board,) = stage(told)
+    assert {p.splitter for p in board.panels} == {"chat"}
+    assert [p.caption for p in board.panels] == ["Ann runs in the park.", "She sits."]
+    assert board.panels[0].prompt != "a girl in a red coat runs in the park"
+    (again,) = stage(told)
+    assert again == board
+
+
+def test_an_answer_cut_short_falls_back_to_the_rules_with_the_reason(
+    make_stage: MakeStage, chat_model: str, tmp_path: Path
+) -> None:
+    stage = make_stage(chat={"model": {"path": chat_model}, "max_new_tokens": 16})
+    (board,) = stage(story(text="Ann runs. Ann sits down.", characters=(ANN,)))
+    assert board.panels[0].prompt == "a girl in a red coat runs"
+    assert board.panels[0].splitter.startswith("rules (chat failed: ")
+    assert any("chat failed" in warning for warning in board.panels[0].warnings)

@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages.prompts.stage import PromptsStage, to_input_row
+from stages.records import ShotKind, Story, Storyboard
+from stages.stories import read_stories
+from tests.stages.prompts.builders import character, panel, story
+from tests.stages.prompts.conftest import MakeStage
+
+ANN = character("Ann", "a girl in a red coat")
+TOM = character("Tom", "a boy")
+
+
+def render(stage: PromptsStage, told: Story) -> Storyboard:
+    (storyboard,) = stage(told)
+    return storyboard
+
+
+def test_prose_becomes_a_panel_for_each_sentence_with_its_characters(stage: PromptsStage) -> None:
+    board = render(
+        stage,
+        story(text="Ann walks in the park. She meets Tom. They dance.", characters=(ANN, TOM)),
+    )
+    assert [p.prompt for p in board.panels] == [
+        "a girl in a red coat walks in the park",
+        "She meets a boy",
+        "a boy dance",
+    ]
+    assert [p.caption for p in board.panels] == [
+        "Ann walks in the park.", "She meets Tom.", "They dance.",
+    ]  # fmt: skip
+    assert {p.splitter for p in board.panels} == {"rules"}
+    assert [s.shot_index for s in board.shots] == [0, 1]
+
+
+def test_a_minute_is_filled_with_beats_of_the_same_prompt_and_other_seeds(
+    stage: PromptsStage,
+) -> None:
+    board = render(stage, story("[Ann] runs", "[Ann] sits", characters=(ANN,), duration_s=60.0))
+    assert len(board.panels) == 33
+    assert {p.prompt for p in board.panels} == {
+        "a girl in a red coat runs", "a girl in a red coat sits",
+    }  # fmt: skip
+    assert len({p.seed for p in board.panels}) == 33
+    assert 1 + sum(s.num_frames - 1 for s in board.shots) == 481
+
+
+def test_prose_with_more_sentences_than_the_film_has_room_for_is_joined(
+    stage: PromptsStage,
+) -> None:
+    text = " ".join(f"Ann runs to tree number {index}." for index in range(20))
+    board = render(stage, story(text=text, characters=(ANN,), duration_s=6.0))
+    assert len(board.panels) == 5
+    assert " ".join(p.caption for p in board.panels) == text
+
+
+def test_a_written_panel_is_never_dropped_and_the_longer_film_is_told(stage: PromptsStage) -> None:
+    board = render(stage, story(*["a tree"] * 9, duration_s=2.0))
+    assert len(board.panels) == 9
+    assert "no written panel is dropped" in board.panels[0].warnings[0]
+
+
+def test_the_panel_that_starts_a_shot_gives_its_kind_and_beats_are_joined_by_motion(
+    stage: PromptsStage,
+) -> None:
+    panels = [
+        panel("a", shot="hold", beats=2),
+        panel("b", shot="cut"),
+        panel("c", shot="dissolve"),
+        panel("d"),
+    ]
+    board = render(stage, story(*panels))
+    assert [(s.kind.value, s.num_frames) for s in board.shots] == [
+        ("motion", 16), ("hold", 9), ("cut", 2), ("dissolve", 9),
+    ]  # fmt: skip
+
+
+def test_the_same_story_gives_the_same_seeds_and_another_seed_others(stage: PromptsStage) -> None:
+    first, again = render(stage, story("a", "b")), render(stage, story("a", "b"))
+    other = render(stage, story("a", "b", seed=1))
+    assert first == again
+    assert {p.seed for p in first.panels}.isdisjoint(p.seed for p in other.panels)
+
+
+def test_a_draft_and_the_final_film_share_their_seeds(make_stage: MakeStage) -> None:
+    told = story("a", "b", "c")
+    draft = render(make_stage(num_frames=8, style="pencil"), told)
+    final = render(make_stage(), told)
+    assert [p.seed for p in draft.panels] == [p.seed for p in final.panels]
+    assert [s.seed for s in draft.shots] == [s.seed for s in final.shots]
+
+
+def test_the_smaller_of_two_text_encoders_sets_the_limit(make_stage: MakeStage) -> None:
+    (cut,) = make_stage(200, 17)(story("a long walk in the green park", "a"))
+    assert cut.panels[0].prompt == "a long walk in the"
+    assert "green park" in cut.panels[0].warnings[0]
+
+
+def test_the_configuration_speaks_where_the_story_is_silent(make_stage: MakeStage) -> None:
+    stage = make_stage(style="pencil", negative_prompt="rain", duration_s=6.0)
+    board = render(stage, story("a cat", "a dog"))
+    assert board.panels[0].prompt.startswith("pencil drawing of a cat")
+    assert board.panels[0].negative_prompt.startswith("rain, color")
+    assert len(board.panels) == 5
+    own = render(stage, story("a cat", style="gouache", negative_prompt="snow", duration_s=1.0))
+    assert (own.panels[0].prompt, own.panels[0].negative_prompt) == ("a cat, gouache", "snow")
+
+
+def test_prose_without_characters_finds_them_and_says_so(stage: PromptsStage) -> None:
+    text = "A young fox sat in the park. The fox ran. Then it started to rain. The fox slept."
+    board = render(stage, story(text=text))
+    assert [p.prompt for p in board.panels][:2] == [
+        "a young fox sat in the park",
+        "a young fox ran",
+    ]
+    assert [p.characters for p in board.panels] == [("the fox",), ("the fox",), (), ("the fox",)]
+    assert board.panels[0].caption == "A young fox sat in the park."
+    assert "found 'the fox'" in board.panels[0].warnings[0]
+
+
+WORDS = st.sampled_from(
+    ["Ann", "[Tom]", "she", "They", "runs", "'s", "#", "\\#", "[NC]", "a", '"Oh,"', ".", "- ;"]
+)
+TEXT = st.lists(WORDS, min_size=1, max_size=14).map(" ".join)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    prose=TEXT,
+    panels=st.lists(st.tuples(TEXT, st.sampled_from(list(ShotKind))), max_size=4),
+    duration_s=st.none() | st.floats(0.5, 30),
+)
+def test_the_row_of_a_split_renders_to_the_same_film(
+    stage: PromptsStage,
+    tmp_path_factory: object,
+    prose: str,
+    panels: list[tuple[str, ShotKind]],
+    duration_s: float | None,
+) -> None:
+    written = [panel(text, shot=kind.value) for text, kind in panels]
+    told = story(
+        *written, text=None if panels else prose, characters=(ANN, TOM), duration_s=duration_s
+    )
+    try:
+        board = render(stage, told)
+    except ValueError:
+        return  # the markup of some random words is wrong
+    row = json.dumps(to_input_row(stage.split(told)))
+    path = tmp_path_factory.mktemp("rows") / "row.jsonl"  # type: ignore[attr-defined]
+    Path(path).write_text(row)
+    (again,) = read_stories(str(path))
+    assert isinstance(again, Story), again
+    rendered = render(stage, again)
+    assert rendered.shots == board.shots
+    assert [(p.prompt, p.seed, p.caption, p.characters) for p in rendered.panels] == [
+        (p.prompt, p.seed, p.caption, p.characters) for p in board.panels
+    ]
+
+
+def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage) -> None:
+    stories = list(read_stories("examples"))
+    assert len(stories) >= 8
+    boards = [render(stage, told) for told in stories if isinstance(told, Story)]
+    assert len(boards) == len(stories)
+    assert max(1 + sum(s.num_frames - 1 for s in board.shots) for board in boards) >= 60 * 8
+    assert any(not p.characters for board in boards for p in board.panels)
+    assert any(len(p.characters) == 2 for board in boards for p in board.panels)

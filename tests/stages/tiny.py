@@ -1,0 +1,214 @@
+"""Tiny real diffusers pipelines with random weights, for tests that need no training."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    MotionAdapter,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    UNetMotionModel,
+)
+from torch import nn
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from stages.motion.predictor import SemanticMotionPredictor
+
+Family = Literal["sd15", "sd21", "sdxl"]
+FAMILIES: tuple[Family, ...] = ("sd15", "sd21", "sdxl")
+TEXT_WIDTH = 32
+VAE_FACTOR = 4
+IMAGE_SIZE = 32
+PATCH_SIZE = 16
+NUM_IMAGE_TOKENS = 1 + (IMAGE_SIZE // PATCH_SIZE) ** 2
+MAX_FRAMES = 24
+
+
+def tiny_tokenizer() -> CLIPTokenizer:
+    """A byte-level CLIP tokenizer of single characters, with CLIP's 77 tokens."""
+    symbols = list(bytes_to_unicode().values())
+    words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {word: index for index, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=77)
+
+
+def tiny_text_encoder(*, with_projection: bool = False) -> Any:
+    """A two-layer CLIP text encoder of width 32 for `tiny_tokenizer`."""
+    tokenizer = tiny_tokenizer()
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        projection_dim=TEXT_WIDTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    kind = CLIPTextModelWithProjection if with_projection else CLIPTextModel
+    return kind(config).eval()
+
+
+def tiny_vae() -> AutoencoderKL:
+    """A VAE with latents of a quarter of the side, 4 channels."""
+    return AutoencoderKL(
+        block_out_channels=(16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=4,
+    ).eval()
+
+
+def tiny_unet(family: Family) -> UNet2DConditionModel:
+    """A UNet with self-attention in the down, middle and up blocks, as that family has it."""
+    options: dict[str, Any] = {
+        "sd15": {"cross_attention_dim": TEXT_WIDTH, "attention_head_dim": 2},
+        "sd21": {
+            "cross_attention_dim": TEXT_WIDTH,
+            "attention_head_dim": [2, 4],
+            "use_linear_projection": True,
+        },
+        "sdxl": {
+            "cross_attention_dim": 2 * TEXT_WIDTH,
+            "attention_head_dim": [2, 4],
+            "use_linear_projection": True,
+            "transformer_layers_per_block": [1, 2],
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + TEXT_WIDTH,
+        },
+    }[family]
+    return UNet2DConditionModel(
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        **options,
+    ).eval()
+
+
+def shaken(model: Any) -> Any:
+    """`model` with random weights everywhere: fresh motion modules and predictors do nothing."""
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def tiny_motion_adapter() -> MotionAdapter:
+    """Motion modules for the SD1.5-like UNet that really mix the frames."""
+    adapter = MotionAdapter(
+        block_out_channels=(16, 32),
+        motion_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=4,
+        motion_max_seq_length=MAX_FRAMES,
+    )
+    return shaken(adapter)
+
+
+def tiny_motion_unet() -> UNetMotionModel:
+    """The SD1.5-like UNet with a motion adapter, as AnimateDiff makes it."""
+    return UNetMotionModel.from_unet2d(tiny_unet("sd15"), tiny_motion_adapter()).eval()
+
+
+def tiny_image_encoder() -> CLIPVisionModelWithProjection:
+    """A two-layer CLIP image encoder of `NUM_IMAGE_TOKENS` tokens."""
+    config = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+        projection_dim=16,
+    )
+    return shaken(CLIPVisionModelWithProjection(config))
+
+
+def tiny_image_processor() -> CLIPImageProcessorPil:
+    """What prepares images for `tiny_image_encoder`."""
+    return CLIPImageProcessorPil(
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+
+
+def tiny_motion_predictor() -> SemanticMotionPredictor:
+    """A two-block predictor that changes the interpolation."""
+    predictor = SemanticMotionPredictor(
+        image_token_dim=32,
+        num_tokens=NUM_IMAGE_TOKENS,
+        cross_attention_dim=TEXT_WIDTH,
+        hidden_dim=32,
+        num_layers=2,
+        num_heads=2,
+    )
+    return shaken(predictor)
+
+
+def tiny_scheduler(family: Family) -> DDIMScheduler:
+    """DDIM as the family configures it; SD2.1 predicts v."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction" if family == "sd21" else "epsilon",
+    )
+
+
+def tiny_pipeline(family: Family, *, seed: int = 0) -> Any:
+    """A whole text-to-image pipeline with random weights drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parts: dict[str, Any] = {
+            "vae": tiny_vae(),
+            "text_encoder": tiny_text_encoder(),
+            "tokenizer": tiny_tokenizer(),
+            "unet": tiny_unet(family),
+            "scheduler": tiny_scheduler(family),
+        }
+        if family != "sdxl":
+            extra = {"safety_checker": None, "feature_extractor": None}
+            return StableDiffusionPipeline(**parts, **extra, requires_safety_checker=False)
+        second = tiny_text_encoder(with_projection=True)
+        return StableDiffusionXLPipeline(
+            **parts, text_encoder_2=second, tokenizer_2=tiny_tokenizer()
+        )
+
+
+def save_tiny_pipeline(folder: Path, family: Family, *, seed: int = 0) -> Path:
+    """Save `tiny_pipeline` so that `stages.models.load_pipeline` loads it; returns `folder`."""
+    tiny_pipeline(family, seed=seed).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def save_tiny_family(folder: Path, *, seed: int = 0) -> Path:
+    """Save an SD1.5-like pipeline with all motion parts, laid out as the pocket model is."""
+    save_tiny_pipeline(folder, "sd15", seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        tiny_motion_adapter().save_pretrained(folder / "motion_adapter")
+        tiny_motion_predictor().save_pretrained(folder / "motion_predictor")
+        tiny_image_encoder().save_pretrained(folder / "image_encoder")
+    tiny_image_processor().save_pretrained(folder / "feature_extractor")
+    return folder

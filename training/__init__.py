@@ -1,0 +1,1 @@
+"""Training: the procedural world and the loops that learn from it."""

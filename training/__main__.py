@@ -1,0 +1,144 @@
+"""`python -m training --config FILE`: train the pocket family from nothing, stage by stage.
+
+A stopped run goes on from its last checkpoint; a finished stage is not repeated. Started by
+`torchrun --nproc-per-node N -m training`, N processes share the work of every stage.
+"""
+
+import argparse
+import logging
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import CLIPTokenizer
+
+from stages.motion.predictor import SemanticMotionPredictor
+from training import parallel, world
+from training.clip import ClipModels, train_clip
+from training.config import TrainingConfig
+from training.data import Pictures, encode_once, open_clips, open_images
+from training.export import Family, export_family
+from training.images import EncodedImages, build_scheduler, train_images
+from training.motion import EncodedClips, build_joint, train_motion, train_predictor
+from training.parallel import make_once
+from training.tokenizer import train_tokenizer
+from training.vae import encode_latents, train_vae
+
+
+class Run:
+    """One training run; what a stage needs is made, or read from the work folder, when asked."""
+
+    def __init__(self, config: TrainingConfig, work: Path) -> None:
+        self.config = config
+        self.work = work
+        work.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Single images."""
+        return open_images(self.work, self.config.world, seed=self.config.seed)
+
+    @cached_property
+    def clip_pictures(self) -> Pictures:
+        """Clips."""
+        return open_clips(self.work, self.config.world, seed=self.config.seed)
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The vocabulary."""
+        path = self.work / "tokenizer"
+        make_once(path, self._make_tokenizer)
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(path)
+        return tokenizer
+
+    def _make_tokenizer(self, path: Path) -> None:
+        rng = np.random.default_rng(self.config.seed)
+        count = self.config.tokenizer.num_captions
+        captions = [world.caption(world.sample_scene(rng), rng) for _ in range(count)]
+        train_tokenizer(captions, self.config.tokenizer).save_pretrained(path)
+
+    @cached_property
+    def vae(self) -> Any:
+        """The trained autoencoder."""
+        return train_vae(self.config, self.pictures, self.work)
+
+    @cached_property
+    def clip(self) -> ClipModels:
+        """The trained, from here on frozen, encoders."""
+        return train_clip(self.config, self.tokenizer, self.pictures, self.clip_pictures, self.work)
+
+    @cached_property
+    def encoded_images(self) -> EncodedImages:
+        """Single images through the frozen models."""
+        vae, clip = self.vae, self.clip
+        latents, tokens = (self.work / f"images_{name}.npy" for name in ("latents", "tokens"))
+        return EncodedImages(
+            latents=encode_once(latents, self.pictures, lambda x: encode_latents(vae, x)),
+            tokens=encode_once(tokens, self.pictures, clip.encode_image),
+            pictures=self.pictures,
+        )
+
+    @cached_property
+    def encoded_clips(self) -> EncodedClips:
+        """Clips through the frozen models."""
+        vae, clip = self.vae, self.clip
+        latents, tokens = (self.work / f"clips_{name}.npy" for name in ("latents", "tokens"))
+        return EncodedClips(
+            latents=encode_once(latents, self.clip_pictures, lambda x: encode_latents(vae, x)),
+            tokens=encode_once(tokens, self.clip_pictures, clip.encode_image),
+            pictures=self.clip_pictures,
+        )
+
+    @cached_property
+    def images(self) -> tuple[Any, nn.Module]:
+        """The image UNet and the projection of image tokens."""
+        return train_images(self.config, self.clip, self.encoded_images, self.work)
+
+    @cached_property
+    def predictor(self) -> SemanticMotionPredictor:
+        """The predictor, trained alone."""
+        return train_predictor(self.config, self.clip, self.encoded_clips, self.work)
+
+    @cached_property
+    def family(self) -> Family:
+        """Everything, after the joint training."""
+        unet, projection = self.images
+        self.predictor.projection.load_state_dict(projection.state_dict())
+        motion = train_motion(
+            self.config,
+            build_joint(unet, self.predictor),
+            self.clip,
+            self.encoded_images,
+            self.encoded_clips,
+            self.work,
+        )
+        return Family(clip=self.clip, vae=self.vae, scheduler=build_scheduler(), motion=motion)
+
+
+STAGES = ("pictures", "vae", "clip", "images", "predictor", "family")
+
+
+def main() -> None:
+    """Read the command line; run the stages in order up to the one asked for."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="TOML file of the run")
+    parser.add_argument("--work", type=Path, required=True, help="folder of caches and checkpoints")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the family")
+    parser.add_argument("--stage", choices=STAGES, default="family", help="the last stage to run")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    config = TrainingConfig.read(arguments.config)
+    torch.set_num_threads(config.num_threads)
+    torch.manual_seed(config.seed)
+    parallel.join(config.device)
+    run = Run(config, arguments.work)
+    getattr(run, arguments.stage)
+    if arguments.stage == "family" and parallel.rank() == 0:
+        export_family(run.family, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

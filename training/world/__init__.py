@@ -1,0 +1,37 @@
+"""The procedural world: pictures and clips whose truth is known, with captions."""
+
+from training.world.captions import caption, clip_caption, describe
+from training.world.drawing import draw, draw_clip
+from training.world.records import (
+    ACTIONS,
+    CHARACTERS,
+    PALETTE,
+    PLACES,
+    TIMES,
+    Camera,
+    Clip,
+    Figure,
+    Outfit,
+    Scene,
+)
+from training.world.sampling import sample_clip, sample_scene
+
+__all__ = [
+    "ACTIONS",
+    "CHARACTERS",
+    "PALETTE",
+    "PLACES",
+    "TIMES",
+    "Camera",
+    "Clip",
+    "Figure",
+    "Outfit",
+    "Scene",
+    "caption",
+    "clip_caption",
+    "describe",
+    "draw",
+    "draw_clip",
+    "sample_clip",
+    "sample_scene",
+]

@@ -1,0 +1,468 @@
+"""The places: what stands behind the figures, by day, at sunset and at night.
+
+A place is drawn in the frame of the picture: x and y in [0, 1], y downwards, and a margin on both
+sides for the camera. The ground in front is free for the figures.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+
+from training.world.brush import Brush, Tint, darker
+from training.world.records import Colour
+
+LEFT, RIGHT = -0.2, 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Light:
+    """A time of day: the sky's colours, and what multiplies the colours of things."""
+
+    zenith: Colour
+    horizon: Colour
+    outdoors: Tint
+    indoors: Tint
+    figure: Tint
+    lamps: bool
+    orb: Colour
+    orb_y: float
+
+
+LIGHTS: Mapping[str, Light] = MappingProxyType(
+    {
+        "day": Light(
+            zenith=(104, 186, 240), horizon=(206, 236, 250), outdoors=(1, 1, 1), indoors=(1, 1, 1),
+            figure=(1, 1, 1), lamps=False, orb=(255, 240, 150), orb_y=0.16,
+        ),
+        "sunset": Light(
+            zenith=(172, 110, 170), horizon=(255, 184, 110), outdoors=(1.0, 0.80, 0.70),
+            indoors=(1.0, 0.88, 0.76), figure=(1.0, 0.95, 0.90), lamps=False,
+            orb=(255, 120, 70), orb_y=0.42,
+        ),
+        "night": Light(
+            zenith=(18, 24, 66), horizon=(58, 74, 132), outdoors=(0.48, 0.55, 0.80),
+            indoors=(0.62, 0.60, 0.78), figure=(0.86, 0.87, 0.96), lamps=True,
+            orb=(250, 246, 214), orb_y=0.15,
+        ),
+    }
+)  # fmt: skip
+
+Layout = Random
+Place = Callable[[Brush, Light, Layout], None]
+
+
+def _sky(brush: Brush, light: Light, layout: Layout) -> None:
+    lit = brush.glowing()
+    bands = 22
+    for k in range(bands):
+        share = k / (bands - 1)
+        colour = _blend(light.zenith, light.horizon, share)
+        top = 0.72 * k / bands - 0.12 * (k == 0)
+        lit.rectangle(complex(LEFT, top), complex(RIGHT, 0.72 * (k + 1) / bands + 0.01), colour)
+    if light.lamps:
+        _stars(lit)
+    orb = complex(layout.choice((0.16, 0.5, 0.84)), light.orb_y)
+    lit.ellipse(orb, (0.095, 0.095), _blend(light.orb, light.horizon, 0.6))
+    lit.ellipse(orb, (0.072, 0.072), light.orb)
+    if light.lamps:
+        lit.ellipse(orb + 0.03 - 0.012j, (0.06, 0.06), light.zenith)
+
+
+def _stars(brush: Brush) -> None:
+    for k in range(26):
+        star = complex(1.3 * (k * 0.7549 % 1.0) - 0.15, 0.02 + 0.42 * (k * 0.5698 % 1.0))
+        size = 0.004 + 0.004 * (k % 3 == 0)
+        brush.ellipse(star, (size, size), (255, 250, 220))
+
+
+def _blend(start: Colour, end: Colour, share: float) -> Colour:
+    red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(start, end, strict=True))
+    return (red, green, blue)
+
+
+def _cloud(brush: Brush, light: Light, at: complex) -> None:
+    colour = _blend((255, 255, 255), light.horizon, 0.25 if not light.lamps else 0.85)
+    for shift, radius in ((-0.07, 0.035), (0, 0.055), (0.075, 0.04)):
+        brush.glowing().ellipse(at + shift, (radius * 1.3, radius), colour)
+
+
+def _ground(brush: Brush, top: float, colour: Colour) -> None:
+    brush.rectangle(complex(LEFT, top), complex(RIGHT, 1.2), colour)
+    brush.rectangle(complex(LEFT, 0.93), complex(RIGHT, 1.2), darker(colour, 0.93))
+
+
+def _hill(brush: Brush, centre: complex, radii: tuple[float, float], colour: Colour) -> None:
+    brush.ellipse(centre, radii, colour)
+
+
+def _round_tree(brush: Brush, foot: complex, size: float) -> None:
+    trunk = [foot + size * z for z in (-0.035, -0.02 - 0.3j, 0.02 - 0.3j, 0.035)]
+    brush.polygon(trunk, (128, 84, 54))
+    crown = foot - 0.42j * size
+    for shift in (-0.10 + 0.04j, 0.10 + 0.04j, -0.05 - 0.09j, 0.06 - 0.08j):
+        brush.ellipse(crown + size * shift, (0.125 * size, 0.115 * size), (74, 146, 76))
+    for shift in (-0.05 - 0.06j, 0.07 - 0.01j):
+        brush.ellipse(crown + size * shift, (0.085 * size, 0.07 * size), (104, 174, 90))
+
+
+def _pine(brush: Brush, foot: complex, size: float, colour: Colour) -> None:
+    brush.rectangle(foot - 0.02 * size, foot + 0.02 * size - 0.1j * size, (110, 74, 52))
+    for k in range(3):
+        base = foot - (0.07 + 0.11 * k) * 1j * size
+        half = (0.14 - 0.03 * k) * size
+        brush.polygon([base - half, base - 0.2j * size, base + half], darker(colour, 1 + 0.1 * k))
+
+
+def _lamp(brush: Brush, light: Light, foot: complex) -> None:
+    brush.stroke((foot, foot - 0.42j), (70, 74, 86), 0.016)
+    glass = brush.glowing() if light.lamps else brush
+    if light.lamps:
+        glass.ellipse(foot - 0.45j, (0.075, 0.075), (128, 124, 120))
+    glass.ellipse(foot - 0.45j, (0.04, 0.045), (255, 236, 160))
+    brush.polygon([foot - 0.05 - 0.48j, foot - 0.525j, foot + 0.05 - 0.48j], (70, 74, 86))
+
+
+def _flowers(brush: Brush, row: float, colours: tuple[Colour, ...]) -> None:
+    for k in range(12):
+        at = complex(LEFT + 0.12 * k + 0.03 * (k % 2), row + 0.022 * ((k * 7) % 3))
+        colour = colours[k % len(colours)]
+        brush.stroke((at, at + 0.025j), (70, 130, 70), 0.007)
+        brush.ellipse(at, (0.017, 0.017), colour)
+        brush.ellipse(at, (0.007, 0.007), (255, 240, 170))
+
+
+def _park(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    _cloud(brush, light, complex(layout.choice((0.3, 0.66)), 0.22))
+    for k in range(7):
+        brush.ellipse(complex(LEFT + 0.23 * k, 0.58), (0.17, 0.11), (126, 182, 116))
+    _ground(brush, 0.6, (164, 212, 116))
+    bend = layout.choice((-0.2, 0.2))
+    brush.polygon([0.46 + bend + 0.6j, 0.54 + bend + 0.6j, 0.74 + 0.78j, 0.95 + 1.1j, 0.05 + 1.1j,
+                   0.30 + 0.78j], (238, 220, 170))  # fmt: skip
+    _round_tree(brush, complex(layout.choice((0.05, 0.12)), 0.72), 1.15)
+    _round_tree(brush, complex(layout.choice((0.9, 0.97)), 0.70), 1.0)
+    side = layout.choice((0.27, 0.72))
+    for y in (0.59, 0.625, 0.67):
+        brush.stroke((complex(side - 0.11, y), complex(side + 0.11, y)), (168, 106, 62), 0.022)
+    for x in (-0.09, 0.09):
+        brush.stroke((complex(side + x, 0.58), complex(side + x, 0.735)), (84, 78, 84), 0.014)
+    _lamp(brush, light, complex(1 - side, 0.74))
+    _flowers(brush, 0.80, ((250, 250, 250), (250, 176, 200)))
+
+
+def _beach(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    brush.rectangle(complex(LEFT, 0.46), complex(RIGHT, 0.75), (46, 168, 194))
+    brush.rectangle(complex(LEFT, 0.46), complex(RIGHT, 0.52), (32, 142, 180))
+    for k in range(9):
+        at = complex(LEFT + 0.17 * k + 0.08 * (k % 2), 0.55 + 0.05 * (k % 2))
+        brush.stroke((at, at + 0.07), (150, 220, 228), 0.01)
+    sail = layout.choice((0.3, 0.5, 0.7))
+    brush.polygon([sail - 0.06 + 0.47j, sail + 0.07 + 0.47j, sail + 0.045 + 0.5j,
+                   sail - 0.04 + 0.5j], (150, 90, 60))  # fmt: skip
+    brush.polygon([sail + 0.46j, sail + 0.33j, sail + 0.065 + 0.45j], (255, 252, 240))
+    shore = [complex(LEFT + 0.1 * k, 0.68 + 0.012 * math.sin(1.7 * k)) for k in range(15)]
+    brush.polygon([*(z - 0.018j for z in shore), RIGHT + 0.9j, LEFT + 0.9j], (240, 250, 250))
+    brush.polygon([*shore, RIGHT + 1.2j, LEFT + 1.2j], (248, 222, 164))
+    side = layout.choice((-1, 1))
+    _palm(brush, complex(0.5 - 0.43 * side, 0.80), side)
+    _parasol(brush, complex(0.5 + 0.34 * side, 0.80), side)
+    brush.ellipse(0.4 + 0.95j, (0.03, 0.018), (255, 180, 160))
+    brush.ellipse(0.66 + 0.9j, (0.02, 0.013), (255, 244, 234))
+
+
+def _palm(brush: Brush, foot: complex, side: int) -> None:
+    top = foot + complex(0.07 * side, -0.50)
+    middle = foot + complex(0.0, -0.25)
+    brush.stroke((foot, middle, top), (160, 112, 70), 0.04)
+    for angle in (200, 165, 245, 300, 340, 15):
+        tip = top + 0.2 * complex(
+            math.cos(math.radians(angle)), 0.75 * math.sin(math.radians(angle))
+        )
+        bend = 0.5 * (top + tip) - 0.05j
+        brush.polygon([top - 0.015j, bend, tip + 0.03j, bend + 0.055j], (60, 150, 84))
+    for shift in (-0.02, 0.025):
+        brush.ellipse(top + shift + 0.02j, (0.022, 0.022), (122, 78, 50))
+
+
+def _parasol(brush: Brush, foot: complex, side: int) -> None:
+    top = foot + complex(-0.05 * side, -0.36)
+    brush.stroke((foot, top), (240, 236, 226), 0.014)
+    shade = [complex(0.17 * math.cos(math.pi * k / 8), 0.12 * math.sin(math.pi * k / 8))
+             for k in range(9)]  # fmt: skip
+    for k in range(8):
+        colour = ((240, 120, 130), (255, 246, 236))[k % 2]
+        hem = [top + 0.06j + point.conjugate() for point in shade[k : k + 2]]
+        brush.polygon([top, *hem, top + 0.06j], colour)
+    brush.ellipse(foot + 0.08 * side + 0.03j, (0.1, 0.022), (120, 196, 200))
+
+
+def _forest(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    brush.rectangle(complex(LEFT, 0.30), complex(RIGHT, 0.7), (126, 176, 140))
+    for k in range(12):
+        _pine(brush, complex(LEFT + 0.125 * k, 0.66), 1.1 + 0.25 * (k % 3), (88, 148, 112))
+    _ground(brush, 0.585, (122, 150, 84))
+    shift = layout.choice((-0.03, 0.0, 0.03))
+    for k, (x, size) in enumerate(((-0.08, 1.7), (0.14, 1.45), (0.88, 1.5), (1.07, 1.7))):
+        _pine(brush, complex(x + shift * (-1) ** k, 0.78 + 0.03 * (k % 2)), size, (50, 112, 78))
+    for x in (0.24, 0.78):
+        foot = complex(x + shift, 0.80)
+        trunk = [foot + z for z in (-0.045, -0.028 - 0.9j, 0.028 - 0.9j, 0.05)]
+        brush.polygon(trunk, (116, 80, 58))
+        brush.stroke((foot - 0.008 - 0.7j, foot - 0.01 - 0.5j), (88, 60, 46), 0.01)
+    brush.polygon([LEFT - 0.1j, RIGHT - 0.1j, RIGHT + 0.1j, *(complex(1.1 - 0.1 * k, 0.05 + 0.07 *
+                   (k % 2)) for k in range(13)), LEFT + 0.1j], (60, 124, 82))  # fmt: skip
+    _mushroom(brush, complex(layout.choice((0.12, 0.34)), 0.88))
+    _mushroom(brush, complex(layout.choice((0.7, 0.9)), 0.84))
+
+
+def _mushroom(brush: Brush, foot: complex) -> None:
+    brush.stroke((foot, foot - 0.04j), (250, 240, 220), 0.028)
+    cap = [foot - 0.035j + complex(0.055 * math.cos(a), -0.05 * math.sin(a))
+           for a in (math.pi * k / 10 for k in range(11))]  # fmt: skip
+    brush.polygon(cap, (206, 66, 58))
+    for shift in (-0.025 - 0.055j, 0.02 - 0.06j):
+        brush.ellipse(foot + shift, (0.009, 0.009), (255, 250, 240))
+
+
+def _street(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    walls = ((226, 168, 142), (172, 192, 208), (236, 212, 164), (190, 176, 206), (216, 188, 176))
+    first = layout.randrange(len(walls))
+    step = layout.choice((0, 1))
+    for k in range(6):
+        top = (0.12, 0.24, 0.06, 0.2)[(k + step) % 4]
+        _house(brush, light, complex(LEFT - 0.02 + 0.25 * k, top), walls[(first + k) % len(walls)])
+    _ground(brush, 0.70, (206, 200, 196))
+    for k in range(9):
+        foot = complex(LEFT + 0.18 * k, 0.70)
+        brush.stroke((foot, complex(1.6 * foot.real - 0.3, 0.94)), (184, 178, 176), 0.007)
+    brush.rectangle(complex(LEFT, 0.94), complex(RIGHT, 1.2), (108, 110, 122))
+    for k in range(6):
+        at = complex(LEFT + 0.26 * k, 0.975)
+        brush.stroke((at, at + 0.1), (240, 236, 220), 0.014)
+    _lamp(brush, light, complex(layout.choice((0.1, 0.9)), 0.76))
+
+
+def _house(brush: Brush, light: Light, corner: complex, wall: Colour) -> None:
+    """A house 0.25 wide with shop below, from `corner` down to the pavement."""
+    brush.rectangle(corner, complex(corner.real + 0.245, 0.71), wall)
+    brush.rectangle(corner - 0.005 - 0.02j, corner + 0.25 + 0.012j, darker(wall, 0.72))
+    panes = brush.glowing() if light.lamps else brush
+    pane = (255, 222, 130) if light.lamps else (140, 196, 222)
+    rows = int((0.50 - corner.imag) / 0.14)
+    for row in range(rows):
+        for column in range(2):
+            at = corner + complex(0.04 + 0.105 * column, 0.045 + 0.14 * row)
+            dark = light.lamps and (row + column) % 3 == 2
+            panes.rectangle(at, at + 0.065 + 0.085j, (70, 78, 110) if dark else pane)
+    shop = complex(corner.real + 0.03, 0.57)
+    panes.rectangle(shop, shop + 0.11 + 0.10j, pane)
+    brush.rectangle(shop + 0.125, shop + 0.185 + 0.14j, (132, 88, 66))
+    for k in range(5):
+        stripe = shop - 0.02 - 0.035j + 0.036 * k
+        brush.rectangle(stripe, stripe + 0.036 + 0.04j, ((255, 250, 240), (214, 120, 116))[k % 2])
+
+
+def _room(brush: Brush, wall: Colour, floor: Colour) -> None:
+    brush.rectangle(complex(LEFT, -0.2), complex(RIGHT, 0.72), wall)
+    brush.rectangle(complex(LEFT, 0.70), complex(RIGHT, 0.73), darker(floor, 0.7))
+    brush.rectangle(complex(LEFT, 0.73), complex(RIGHT, 1.2), floor)
+
+
+def _window(brush: Brush, light: Light, corner: complex, curtain: Colour) -> None:
+    """A window 0.26 wide and 0.28 high that shows the time of day."""
+    outside = brush.glowing()
+    brush.rectangle(corner - 0.02 - 0.02j, corner + 0.28 + 0.3j, (250, 246, 238))
+    for k in range(4):
+        strip = corner + 0.07j * k
+        outside.rectangle(strip, strip + 0.26 + 0.07j, _blend(light.zenith, light.horizon, k / 3))
+    outside.ellipse(corner + 0.19 + complex(0, 0.08 + 0.3 * (light.orb_y - 0.15)), (0.035, 0.035),
+                    light.orb)  # fmt: skip
+    if light.lamps:
+        for star in (0.05 + 0.06j, 0.11 + 0.14j, 0.06 + 0.21j, 0.21 + 0.2j):
+            outside.ellipse(corner + star, (0.007, 0.007), (255, 250, 220))
+    brush.rectangle(corner + 0.122, corner + 0.138 + 0.28j, (250, 246, 238))
+    brush.rectangle(corner + 0.132j, corner + 0.26 + 0.148j, (250, 246, 238))
+    for side in (-1, 1):
+        edge = corner + 0.13 + 0.17 * side - 0.03j
+        folds = (0, -0.12, -0.03 + 0.2j, -0.05 + 0.34j, 0.34j)
+        brush.polygon([edge + complex(side * z.real, z.imag) for z in folds], curtain)
+
+
+def _kitchen(brush: Brush, light: Light, layout: Layout) -> None:
+    _room(brush, (250, 232, 190), (228, 206, 186))
+    for k in range(40):
+        row, column = divmod(k, 10)
+        if (row + column) % 2:
+            at = complex(LEFT + 0.14 * column, 0.73 + 0.08 * row)
+            brush.rectangle(at, at + 0.14 + 0.08j, (196, 164, 148))
+    side = layout.choice((0, 1))
+    frame = brush if side == 0 else brush.moved(direct=0, mirrored=-1, origin=1)
+    _window(brush, light, complex(0.37, 0.10), (238, 138, 120))
+    frame.rectangle(LEFT + 0.50j, 0.78 + 0.72j, (150, 196, 190))
+    frame.rectangle(LEFT + 0.47j, 0.80 + 0.51j, (246, 240, 226))
+    for k in range(5):
+        at = complex(LEFT + 0.05 + 0.195 * k, 0.54)
+        frame.rectangle(at, at + 0.165 + 0.15j, (174, 216, 208))
+        frame.ellipse(at + 0.14 + 0.03j, (0.01, 0.01), (90, 100, 104))
+    _stove(frame, complex(0.02 + layout.choice((0.0, 0.04)), 0.47))
+    _fridge(frame, 0.80 + 0.16j)
+    frame.stroke((0.0 + 0.1j, 0.30 + 0.1j), (120, 100, 92), 0.012)
+    for k, size in enumerate((0.045, 0.055, 0.04)):
+        at = complex(0.05 + 0.1 * k, 0.2)
+        frame.stroke((at - 0.1j, at), (90, 90, 98), 0.01)
+        frame.ellipse(at, (size, size), (196, 120, 84))
+
+
+def _stove(brush: Brush, corner: complex) -> None:
+    brush.rectangle(corner, corner + 0.24 + 0.25j, (104, 108, 122))
+    brush.rectangle(corner + 0.03 + 0.08j, corner + 0.21 + 0.21j, (52, 54, 66))
+    brush.rectangle(corner + 0.06 + 0.11j, corner + 0.18 + 0.18j, (240, 150, 80))
+    brush.rectangle(corner + 0.06 - 0.09j, corner + 0.18, (186, 192, 200))
+    brush.stroke((corner + 0.05 - 0.09j, corner + 0.19 - 0.09j), (120, 126, 138), 0.016)
+
+
+def _fridge(brush: Brush, corner: complex) -> None:
+    brush.rectangle(corner, corner + 0.24 + 0.58j, (222, 234, 240))
+    brush.rectangle(corner + 0.2j, corner + 0.24 + 0.212j, (158, 178, 190))
+    for y in (0.1, 0.3):
+        brush.stroke(
+            (corner + 0.035 + 1j * y, corner + 0.035 + 1j * (y + 0.07)), (128, 146, 158), 0.016
+        )
+    brush.rectangle(corner + 0.13 + 0.06j, corner + 0.19 + 0.12j, (255, 214, 130))
+
+
+def _bedroom(brush: Brush, light: Light, layout: Layout) -> None:
+    _room(brush, (214, 202, 232), (206, 162, 122))
+    for k in range(12):
+        brush.rectangle(complex(LEFT + 0.12 * k, -0.2), complex(LEFT + 0.12 * k + 0.05, 0.70),
+                        (224, 214, 240))  # fmt: skip
+    side = layout.choice((0, 1))
+    frame = brush if side == 0 else brush.moved(direct=0, mirrored=-1, origin=1)
+    _window(frame, light, complex(layout.choice((0.60, 0.66)), 0.12), (244, 176, 190))
+    frame.ellipse(0.5 + 0.92j, (0.48, 0.09), (238, 190, 196))
+    frame.ellipse(0.5 + 0.92j, (0.38, 0.065), (248, 216, 214))
+    _bedstead(frame)
+    _night_lamp(frame, light, 0.56 + 0.72j)
+    picture = complex(layout.choice((0.08, 0.2)), 0.14)
+    frame.rectangle(picture, picture + 0.17 + 0.14j, (168, 116, 74))
+    frame.rectangle(picture + 0.015 + 0.015j, picture + 0.155 + 0.125j, (186, 224, 232))
+    frame.polygon([picture + 0.015 + 0.125j, picture + 0.07 + 0.05j, picture + 0.155 + 0.125j],
+                  (120, 176, 120))  # fmt: skip
+
+
+def _bedstead(brush: Brush) -> None:
+    """A bed that stands at the wall, its head at the left."""
+    brush.rectangle(-0.17 + 0.36j, -0.11 + 0.80j, (150, 96, 62))
+    brush.rectangle(0.44 + 0.52j, 0.49 + 0.80j, (150, 96, 62))
+    brush.rectangle(-0.12 + 0.66j, 0.45 + 0.76j, (172, 116, 76))
+    brush.rectangle(-0.12 + 0.57j, 0.45 + 0.67j, (246, 242, 246))
+    brush.ellipse(-0.01 + 0.55j, (0.11, 0.05), (255, 252, 255))
+    brush.polygon([0.08 + 0.545j, 0.45 + 0.545j, 0.45 + 0.71j, 0.06 + 0.71j], (128, 178, 206))
+    for k in range(4):
+        x = 0.1 + 0.09 * k
+        brush.rectangle(complex(x, 0.545), complex(x + 0.03, 0.71), (164, 206, 224))
+
+
+def _night_lamp(brush: Brush, light: Light, foot: complex) -> None:
+    brush.rectangle(foot - 0.06 - 0.16j, foot + 0.06 + 0.02j, (172, 116, 76))
+    brush.stroke((foot - 0.16j, foot - 0.24j), (120, 90, 70), 0.014)
+    shade = brush.glowing() if light.lamps else brush
+    if light.lamps:
+        shade.ellipse(foot - 0.27j, (0.11, 0.11), (178, 158, 160))
+    shade.polygon([foot - 0.06 - 0.23j, foot - 0.035 - 0.32j, foot + 0.035 - 0.32j,
+                   foot + 0.06 - 0.23j], (255, 226, 150))  # fmt: skip
+
+
+def _mountain(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    shift = layout.choice((-0.06, 0.0, 0.06))
+    peaks = ((0.02, 0.22, 0.36), (1.0, 0.20, 0.38), (0.5, 0.06, 0.44))
+    for x, top, half in peaks:
+        _peak(brush, complex(x + shift, top), half)
+    for k, x in enumerate((-0.15, 0.07, 0.2, 0.78, 0.92, 1.12)):
+        _pine(brush, complex(x - shift, 0.69), 0.75 + 0.15 * (k % 2), (62, 116, 112))
+    for x in (0.0, 0.55, 1.1):
+        brush.ellipse(complex(x, 0.80), (0.46, 0.15), (232, 242, 250))
+    _ground(brush, 0.78, (232, 242, 250))
+    drift = layout.choice((0.15, 0.85))
+    brush.ellipse(complex(drift, 0.82), (0.2, 0.04), (208, 226, 242))
+    flakes = brush.glowing()
+    for k in range(34):
+        flake = complex(1.3 * (k * 0.7549 % 1.0) - 0.15, 0.95 * (k * 0.5698 % 1.0))
+        size = 0.006 + 0.004 * (k % 3 == 0)
+        flakes.ellipse(flake, (size, size), (255, 255, 255))
+
+
+def _peak(brush: Brush, top: complex, half: float) -> None:
+    foot = 0.74
+    left, right = complex(top.real - half, foot), complex(top.real + half, foot)
+    brush.polygon([left, top, right], (128, 150, 186))
+    brush.polygon([top, right, complex(top.real + 0.08, foot)], (104, 126, 166))
+    snow = [top + share * (side - top) for side, share in
+            ((left, 0.42), (left, 0.0), (right, 0.42))]  # fmt: skip
+    teeth = [top + complex(x * half, 0.42 * (foot - top.imag) + dip) for x, dip in
+             ((0.2, -0.05), (0.06, 0.03), (-0.08, -0.05), (-0.22, 0.03))]  # fmt: skip
+    brush.polygon([*snow, *teeth], (250, 252, 255))
+
+
+def _castle(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    _cloud(brush, light, complex(layout.choice((0.12, 0.88)), 0.26))
+    at = layout.choice((0.44, 0.5, 0.56))
+    _castle_walls(brush, light, at)
+    _ground(brush, 0.64, (142, 196, 118))
+    for k in range(5):
+        brush.ellipse(complex(LEFT + 0.02 + 0.16 * k - 0.02, 0.68), (0.10, 0.07), (70, 138, 84))
+        brush.ellipse(complex(RIGHT - 0.02 - 0.16 * k + 0.02, 0.68), (0.10, 0.07), (70, 138, 84))
+    brush.polygon([complex(at - 0.06, 0.62), complex(at + 0.06, 0.62), 0.86 + 1.1j, 0.14 + 1.1j],
+                  (226, 212, 196))  # fmt: skip
+    for x in (layout.choice((0.08, 0.16)), layout.choice((0.84, 0.92))):
+        brush.rectangle(complex(x - 0.018, 0.66), complex(x + 0.018, 0.79), (124, 84, 58))
+        for y, radius in ((0.66, 0.085), (0.55, 0.062), (0.47, 0.04)):
+            brush.ellipse(complex(x, y), (radius, radius), (58, 126, 78))
+    _flowers(brush, 0.80, ((232, 96, 130), (250, 250, 250), (246, 190, 90)))
+
+
+def _castle_walls(brush: Brush, light: Light, x: float) -> None:
+    stone, roof = (206, 204, 220), (112, 104, 176)
+    for side in (-1, 1):
+        _tower(brush, complex(x + 0.25 * side, 0.34), (stone, roof), light)
+    brush.rectangle(complex(x - 0.24, 0.42), complex(x + 0.24, 0.66), darker(stone, 0.93))
+    for k in range(7):
+        left = x - 0.24 + 0.071 * k
+        brush.rectangle(complex(left, 0.385), complex(left + 0.04, 0.43), darker(stone, 0.93))
+    _tower(brush, complex(x, 0.26), (stone, roof), light)
+    brush.ellipse(complex(x, 0.57), (0.05, 0.06), (122, 80, 58))
+    brush.rectangle(complex(x - 0.05, 0.57), complex(x + 0.05, 0.66), (122, 80, 58))
+
+
+def _tower(brush: Brush, top: complex, colours: tuple[Colour, Colour], light: Light) -> None:
+    stone, roof = colours
+    brush.rectangle(top - 0.075, complex(top.real + 0.075, 0.66), stone)
+    brush.rectangle(top + 0.03, complex(top.real + 0.075, 0.66), darker(stone, 0.9))
+    brush.polygon([top - 0.105, top - 0.17j, top + 0.105], roof)
+    brush.stroke((top - 0.17j, top - 0.225j), (90, 84, 96), 0.008)
+    brush.polygon([top - 0.225j, top - 0.205j + 0.07, top - 0.185j], (240, 120, 120))
+    pane = brush.glowing() if light.lamps else brush
+    pane.ellipse(top + 0.08j, (0.022, 0.034), (255, 222, 130) if light.lamps else (86, 92, 124))
+
+
+PLACE_DRAWINGS: Mapping[str, Place] = MappingProxyType(
+    {
+        "park": _park,
+        "beach": _beach,
+        "forest": _forest,
+        "city street": _street,
+        "kitchen": _kitchen,
+        "bedroom": _bedroom,
+        "snowy mountain": _mountain,
+        "castle garden": _castle,
+    }
+)
+INDOORS = frozenset({"kitchen", "bedroom"})

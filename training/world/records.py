@@ -1,0 +1,79 @@
+"""What a picture of the world holds: its words (tables) and its records."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+Colour = tuple[int, int, int]
+
+CHARACTERS = ("girl", "boy", "old man", "robot", "cat", "bear", "rabbit", "fox")
+ACTIONS = (
+    "walking", "running", "jumping", "waving", "dancing", "sitting", "sleeping", "reading",
+)  # fmt: skip
+PLACES = (
+    "park", "beach", "forest", "city street",
+    "kitchen", "bedroom", "snowy mountain", "castle garden",
+)  # fmt: skip
+TIMES = ("day", "sunset", "night")
+PALETTE: MappingProxyType[str, Colour] = MappingProxyType(
+    {
+        "red": (218, 36, 44),
+        "orange": (255, 132, 12),
+        "yellow": (255, 218, 30),
+        "green": (18, 140, 58),
+        "blue": (34, 84, 220),
+        "purple": (142, 48, 186),
+        "white": (250, 250, 246),
+        "black": (36, 34, 42),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outfit:
+    """Colour names (keys of PALETTE) of coat, trousers or skirt, and hat or scarf."""
+
+    top: str
+    bottom: str
+    hat: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One upright figure: `phase` in [0, 1) of its action's cycle, `x` of its centre in [0, 1],
+    `scale` its height as a share of the picture's, `facing` -1 (left) or +1 (right)."""
+
+    character: str
+    outfit: Outfit
+    action: str
+    phase: float
+    x: float
+    scale: float
+    facing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """`pan_x` in widths of the picture (positive looks right), `zoom` >= 1."""
+
+    pan_x: float = 0.0
+    zoom: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One picture. `layout_seed` places trees, furniture and the like."""
+
+    place: str
+    time_of_day: str
+    layout_seed: int
+    figures: tuple[Figure, ...]
+    camera: Camera
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One scene per frame. `mixes[i]` in [0, 1] says how far frame i has come from the place and
+    the action of the first scene to those of the last; it stays 0 inside one place."""
+
+    scenes: tuple[Scene, ...]
+    mixes: tuple[float, ...]
