@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cluster.errors import PoolEndedError
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -91,7 +93,7 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:
         app()
-    except (ValueError, ConnectionError) as error:
+    except (ValueError, ConnectionError, PoolEndedError) as error:
         _say(str(error))
         sys.exit(2)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Prefect's API for one command: the configured server, else a local one that ends with the command.
+"""Prefect's API for one command: the configured server, else a local one that ends with it.
 
 Prefect would start a temporary server by itself, but that one outlives a command that is killed.
 Ours holds the other end of a pipe to the command, and ends when the pipe does.

@@ -1,11 +1,12 @@
 """The whole product on tiny real models: command, Prefect, Ray, stages, manifests, films."""
 
+import json
 from pathlib import Path
 
 import psutil
 
 from stages.manifests import read_manifests
-from stages.records import Clip, Film, Keyframe, Panel, Shot
+from stages.records import Clip, Failure, Film, Keyframe, Panel, Shot
 from stages.storage import Output, checksum
 from stages.video import check_film
 from tests.flows.conftest import Command, kill, wait_until
@@ -51,6 +52,34 @@ def test_a_finished_job_renders_nothing_and_changes_no_file(
     assert again.returncode == 0, again.stderr
     assert contents(rendered) == before
     assert "3 films" in again.stdout
+
+
+def test_a_story_that_cannot_be_rendered_is_reported_and_harms_no_other(
+    command: Command, rendered: Path, stories: Path, tmp_path: Path
+) -> None:
+    faceless = {"name": "Nobody", "description": "a ghost", "reference_image": "/no/such.png"}
+    bad = [
+        {"story_id": "ghost", "panels": ["[Nobody] waves", "a park"], "characters": [faceless]},
+        {"story_id": "empty", "panels": []},
+    ]
+    lines = [*stories.read_text(encoding="utf-8").splitlines(), *map(json.dumps, bad)]
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text("\n".join(lines), encoding="utf-8")
+
+    done = command.run(*command.render(mixed, tmp_path / "mixed"))
+    assert done.returncode == 1, done.stderr
+    failures = {
+        f.story_id: f for f in read_manifests(Output(str(tmp_path / "mixed")), "failures", Failure)
+    }
+    assert {(f.story_id, f.stage, f.source_row) for f in failures.values()} == {
+        ("ghost", "keyframes", 4),
+        ("empty", "input", 5),
+    }
+    assert "/no/such.png" in failures["ghost"].message
+    # A film names its job, which is another one here; its pictures are the same.
+    pixels = {path: sha for path, sha in pictures(rendered).items() if path.endswith("mkv")}
+    assert pixels.items() <= pictures(tmp_path / "mixed").items()
+    assert "ghost" in done.stdout
 
 
 def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(

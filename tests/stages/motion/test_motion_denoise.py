@@ -9,8 +9,7 @@ from stages.keyframes.attention import LockStep, install_attention, readers
 from stages.motion.config import Anchor, DenoiseConfig
 from stages.motion.denoise import denoise_clips
 from stages.motion.smp import join_text_and_motion
-from tests.stages.motion.conftest import tiny_adapter
-from tests.stages.tiny import TEXT_WIDTH, tiny_scheduler, tiny_unet
+from tests.stages.tiny import TEXT_WIDTH, tiny_motion_unet, tiny_scheduler
 
 F, L, N, SIDE = 6, 7, 5, 8
 TOLERANCE = {"atol": 2e-4, "rtol": 1e-3}
@@ -19,7 +18,7 @@ TOLERANCE = {"atol": 2e-4, "rtol": 1e-3}
 @pytest.fixture(scope="module")
 def unet() -> UNetMotionModel:
     torch.manual_seed(3)
-    return UNetMotionModel.from_unet2d(tiny_unet("sd15"), tiny_adapter()).eval()
+    return tiny_motion_unet()
 
 
 @pytest.fixture

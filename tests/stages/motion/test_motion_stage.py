@@ -19,7 +19,7 @@ from stages.motion.stage import MotionConfig, MotionStage, MotionUnit
 from stages.records import Clip, Keyframe, Shot, ShotKind
 from stages.storage import Output, checksum
 from stages.video import read_clip
-from tests.stages.motion.conftest import MAX_FRAMES
+from tests.stages.tiny import MAX_FRAMES
 
 SIZE = 32
 NUM_FRAMES = 6
