@@ -35,10 +35,18 @@ class PoolsConfig(Settings):
 class ExecutionConfig(Settings):
     """How a job is cut and how much of it is open at a time."""
 
-    shard_size: int = Field(default=1, ge=1, le=500)
-    """Stories in a shard: one row of stage tasks in the Prefect UI."""
+    shard_size: int | None = Field(default=None, ge=1, le=500)
+    """Stories in a shard, one row of stage tasks in the Prefect UI; none: by the job's size."""
     open_shards: int = Field(default=4, ge=1, le=64)
     """Shards worked on at a time, so that no pool waits at a shard's edge."""
+
+
+    def stories_per_shard(self, num_stories: int) -> int:
+        """The shard size of a job: one story up to 64 stories, 500 from 32,000 on.
+
+        Films of a small job come one by one, and a large one has a few hundred rows in the UI.
+        """
+        return self.shard_size or max(1, min(500, -(-num_stories // 64)))
 
 
 class RenderConfig(Settings):

@@ -153,7 +153,7 @@ def _describe(config: RenderConfig, census: _Census) -> dict[str, Any]:
         "fingerprint": digest(shaping),
         "num_stories": census.num_stories,
         "num_rejected": census.num_rejected,
-        "shard_size": config.execution.shard_size,
+        "shard_size": config.execution.stories_per_shard(census.num_stories),
     }
 
 

@@ -125,8 +125,12 @@ def main() -> None:
     """Read the command line; run the stages in order up to the one asked for."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="TOML file of the run")
-    parser.add_argument("--work", type=Path, required=True, help="folder of caches and checkpoints")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the family")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/training"), help="caches and checkpoints"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("models/pocket"), help="where the family is written"
+    )
     parser.add_argument("--stage", choices=STAGES, default="family", help="the last stage to run")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

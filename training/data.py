@@ -32,10 +32,13 @@ NUM_COLUMNS = 8
 Drawn = tuple[NDArray[np.uint8], list[str], list[int]]
 """Pixels, captions, classes."""
 DrawnPart = tuple[range, NDArray[np.uint8], list[list[str]], list[list[int]]]
+"""The same of several pictures, after which ones they are."""
 Draw = Callable[[np.random.Generator, WorldConfig], Drawn]
+"""Draws one picture."""
 Labels = dict[str, list[Any]]
+"""`captions` and `classes`, as the cache keeps them."""
 PART_SIZE = 100
-"""Pictures one worker draws at a time; also the grain of the seeds."""
+"""Pictures one worker draws at a time; each has a seed of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

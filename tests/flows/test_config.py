@@ -63,3 +63,12 @@ def test_actors_and_addresses_do_not_change_what_is_rendered() -> None:
     )
     assert usual.rendering() == other.rendering()
     assert usual.rendering() != load_config("pocket", profile="draft").rendering()
+
+
+@pytest.mark.parametrize(
+    ("num_stories", "shard_size"), [(0, 1), (1, 1), (64, 1), (65, 2), (10_000, 157), (10**5, 500)]
+)
+def test_a_shard_grows_with_the_job_so_that_the_ui_stays_readable(
+    num_stories: int, shard_size: int
+) -> None:
+    assert load_config("pocket").execution.stories_per_shard(num_stories) == shard_size
