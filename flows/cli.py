@@ -88,8 +88,8 @@ def storyboard(
 
 def main() -> None:
     """Run the command; what the user got wrong is a line that says so, not a traceback."""
-    # Prefect tells the terminal about each run; the progress bars do that here.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # Prefect logs for its UI; in the terminal the progress bars and the last lines tell it all.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:
         app()
@@ -102,4 +102,6 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    Console(stderr=True).print(f"storyreel: {message}", markup=False, highlight=False)
+    Console(stderr=True).print(
+        f"storyreel: {message}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -40,7 +40,6 @@ class ExecutionConfig(Settings):
     open_shards: int = Field(default=4, ge=1, le=64)
     """Shards worked on at a time, so that no pool waits at a shard's edge."""
 
-
     def stories_per_shard(self, num_stories: int) -> int:
         """The shard size of a job: one story up to 64 stories, 500 from 32,000 on.
 

@@ -15,10 +15,13 @@ from contextlib import contextmanager
 
 import httpx
 import uvicorn
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.server.api.server import create_app
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 START_TIMEOUT_S = 120.0
+DRAIN_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -32,7 +35,12 @@ def prefect_api() -> Iterator[None]:
         yield
         return
     with _local_server() as url, temporary_settings({PREFECT_API_URL: url}):
-        yield
+        try:
+            yield
+        finally:
+            # What is still on its way would not find the server.
+            for worker in (APILogWorker, EventsWorker):
+                worker.drain_all(timeout=DRAIN_TIMEOUT_S)
 
 
 @contextmanager

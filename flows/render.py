@@ -111,22 +111,22 @@ def _render_shards(run: JobRun, shards: list[Shard], open_shards: int) -> None:
     The bound keeps the Prefect server's event queue short: it drops events in bursts.
     """
     room = threading.Semaphore(open_shards)
-    last_tasks: list[PrefectConcurrentFuture[None]] = []
+    task_runs: list[PrefectConcurrentFuture[None]] = []
     for shard in shards:
         room.acquire()
-        last = _submit_stages(run, shard)
-        last.add_done_callback(lambda _: room.release())
-        last_tasks.append(last)
-    for last in last_tasks:
-        last.result()
+        of_shard = _submit_stages(run, shard)
+        of_shard[-1].add_done_callback(lambda _: room.release())
+        task_runs += of_shard
+    for task_run in task_runs:
+        task_run.result()  # the first to fail is the cause; those after it could not start
 
 
-def _submit_stages(run: JobRun, shard: Shard) -> PrefectConcurrentFuture[None]:
-    before: list[PrefectConcurrentFuture[None]] = []
+def _submit_stages(run: JobRun, shard: Shard) -> list[PrefectConcurrentFuture[None]]:
+    task_runs: list[PrefectConcurrentFuture[None]] = []
     for stage_name in STAGES:
         named: Any = render_shard_stage.with_options(name=stage_name)
-        before = [named.submit(run, shard, stage_name, wait_for=before)]
-    return before[0]
+        task_runs.append(named.submit(run, shard, stage_name, wait_for=task_runs[-1:]))
+    return task_runs
 
 
 @contextmanager
