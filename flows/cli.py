@@ -56,14 +56,16 @@ def render(
     """Render the stories of INPUT to films; a finished job does nothing, a broken one goes on."""
     from flows.config import load_config
     from flows.job import open_job
-    from flows.report import show_summary
+    from flows.report import show_summary, summarize
     from stages.storage import Output
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
     job = open_job(Output(output_url), input_url, config, limit=limit, replace=discard_other_job)
-    from flows.render import run_render
+    if job.unfinished():
+        from flows.render import run_render
 
-    summary = run_render(job, config)
+        run_render(job, config)
+    summary = summarize(job)
     show_summary(job, summary, Console())
     if summary.failures:
         raise typer.Exit(1)

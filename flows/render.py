@@ -25,7 +25,7 @@ from flows.crashed import mark_crashed_runs, process_tags
 from flows.job import Job, read_job
 from flows.prefect_server import prefect_api
 from flows.progress import StageProgress
-from flows.report import Summary, summarize
+from flows.report import summarize
 from flows.shards import STAGES, ShardPipeline, render_stage
 from stages.films.stage import FilmsStage
 from stages.keyframes.stage import KeyframesStage
@@ -94,15 +94,13 @@ def render(
     return Completed(message=str(summarize(job)))
 
 
-def run_render(job: Job, config: RenderConfig) -> Summary:
-    """Run the flow in this process on a job that is laid out; a finished job runs nothing."""
-    if job.unfinished():
-        num_threads = config.execution.open_shards * len(STAGES)
-        threads: Any = ThreadPoolTaskRunner(max_workers=num_threads)
-        with prefect_api(), tags(*process_tags()):
-            mark_crashed_runs()
-            render.with_options(task_runner=threads)(job.name, job.output.url, config)
-    return summarize(job)
+def run_render(job: Job, config: RenderConfig) -> None:
+    """Run the flow in this process on a job that is laid out."""
+    num_threads = config.execution.open_shards * len(STAGES)
+    threads: Any = ThreadPoolTaskRunner(max_workers=num_threads)
+    with prefect_api(), tags(*process_tags()):
+        mark_crashed_runs()
+        render.with_options(task_runner=threads)(job.name, job.output.url, config)
 
 
 def _render_shards(run: JobRun, shards: list[Shard], open_shards: int) -> None:
