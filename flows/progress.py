@@ -7,7 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.shards import STAGES
-from stages.records import Failure
+from stages.records import Failure, Storyboard
+
+MAX_WARNINGS = 20
+"""Notes about prompts that the terminal shows."""
 
 
 class StageProgress:
@@ -23,6 +26,7 @@ class StageProgress:
             console=console,
         )
         self._failed = dict.fromkeys(STAGES, 0)
+        self._num_warnings = 0
         self._bars = {
             stage: self._progress.add_task(stage, total=num_stories, failed="") for stage in STAGES
         }
@@ -39,8 +43,22 @@ class StageProgress:
         """A unit is over: with a tuple of records, or with a `Failure`."""
         if isinstance(result, Failure):
             self._failed[stage] += 1
+        elif stage == "prompts":
+            self._warn(result[0])
         failed = f"{self._failed[stage]} failed" if self._failed[stage] else ""
         self._progress.update(self._bars[stage], advance=1, failed=failed)
+
+    def _warn(self, storyboard: Storyboard) -> None:
+        """Say what was done to the user's words; the panels' manifests hold it all."""
+        for warning in dict.fromkeys(w for panel in storyboard.panels for w in panel.warnings):
+            self._num_warnings += 1
+            if self._num_warnings <= MAX_WARNINGS:
+                self._say(f"story {storyboard.story_id}: {warning}")
+            elif self._num_warnings == MAX_WARNINGS + 1:
+                self._say("more such notes are in the column `warnings` of manifests/panels")
+
+    def _say(self, note: str) -> None:
+        self._progress.console.print(note, markup=False, highlight=False)
 
     def __enter__(self) -> "StageProgress":
         self._progress.start()
