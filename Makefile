@@ -21,7 +21,8 @@ lint: .venv/ready-dev  ## style, types and the layers' imports
 	$(BIN)/lint-imports
 
 pocket: .venv/ready  ## train the pocket model from nothing (hours; resumes)
-	$(BIN)/python -m training --config configs/training/pocket.toml $(ARGS)
+	$(BIN)/python -m torch.distributed.run --nproc-per-node 2 -m training \
+		--config configs/training/pocket.toml $(ARGS)
 
 wheel: .venv/ready-dev  ## build an installable wheel, with configs and the pocket model in it
 	$(BIN)/python -m build --wheel
