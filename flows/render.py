@@ -4,7 +4,7 @@ Records and manifests at the output are the only truth about what is done; the f
 first and renders the rest, so it can be started again at any time.
 """
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -108,15 +108,19 @@ def _render_shards(run: JobRun, shards: list[Shard], open_shards: int) -> None:
 
     The bound keeps the Prefect server's event queue short: it drops events in bursts.
     """
-    room = threading.Semaphore(open_shards)
-    task_runs: list[PrefectConcurrentFuture[None]] = []
+    open_now: deque[list[PrefectConcurrentFuture[None]]] = deque()
     for shard in shards:
-        room.acquire()
-        of_shard = _submit_stages(run, shard)
-        of_shard[-1].add_done_callback(lambda _: room.release())
-        task_runs += of_shard
+        if len(open_now) == open_shards:
+            _finish(open_now.popleft())
+        open_now.append(_submit_stages(run, shard))
+    for task_runs in open_now:
+        _finish(task_runs)
+
+
+def _finish(task_runs: list[PrefectConcurrentFuture[None]]) -> None:
+    """Wait for a shard's tasks; the first that failed is the cause, those after it never start."""
     for task_run in task_runs:
-        task_run.result()  # the first to fail is the cause; those after it could not start
+        task_run.result()
 
 
 def _submit_stages(run: JobRun, shard: Shard) -> list[PrefectConcurrentFuture[None]]:

@@ -82,6 +82,17 @@ def test_a_story_that_cannot_be_rendered_is_reported_and_harms_no_other(
     assert "ghost" in done.stdout
 
 
+def test_a_model_that_cannot_be_loaded_ends_a_job_of_many_shards_with_its_name(
+    command: Command, stories: Path, tmp_path: Path
+) -> None:
+    options = ["motion.model.path=/no/model", "execution.open_shards=1", "execution.shard_size=1"]
+    settings = [word for option in options for word in ("--set", option)]
+    done = command.run(*command.render(stories, tmp_path / "job", *settings))
+    assert done.returncode == 2, done.stderr
+    assert "could not load their stages" in done.stderr
+    assert "/no/model" in done.stderr
+
+
 def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     command: Command, rendered: Path, stories: Path, tmp_path: Path
 ) -> None:
