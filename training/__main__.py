@@ -16,15 +16,18 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from stages.motion.predictor import SemanticMotionPredictor
+from stages.scoring.truth import TruthEstimator
 from training import parallel, world
 from training.clip import ClipModels, train_clip
 from training.config import TrainingConfig
 from training.data import Pictures, encode_once, open_clips, open_images
 from training.export import Family, export_family
+from training.image_prompt import export_image_prompt, train_image_prompt
 from training.images import EncodedImages, build_scheduler, train_images
 from training.motion import EncodedClips, build_joint, train_motion, train_predictor
 from training.parallel import make_once
 from training.tokenizer import train_tokenizer
+from training.truth import export_truth, train_truth
 from training.vae import encode_latents, train_vae
 
 
@@ -117,8 +120,19 @@ class Run:
         )
         return Family(clip=self.clip, vae=self.vae, scheduler=build_scheduler(), motion=motion)
 
+    @cached_property
+    def image_prompt(self) -> nn.ModuleDict:
+        """The image prompt adapter of the finished family."""
+        unet = self.family.motion.unet
+        return train_image_prompt(self.config, unet, self.clip, self.encoded_images, self.work)
 
-STAGES = ("pictures", "vae", "clip", "images", "predictor", "family")
+    @cached_property
+    def truth(self) -> TruthEstimator:
+        """What scores the pictures of the world."""
+        return train_truth(self.config, self.vae, self.pictures, self.work)
+
+
+STAGES = ("pictures", "vae", "clip", "images", "predictor", "family", "image_prompt", "truth")
 
 
 def main() -> None:
@@ -131,7 +145,7 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("models/pocket"), help="where the family is written"
     )
-    parser.add_argument("--stage", choices=STAGES, default="family", help="the last stage to run")
+    parser.add_argument("--stage", choices=STAGES, default="truth", help="the last stage to run")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     config = TrainingConfig.read(arguments.config)
@@ -139,9 +153,17 @@ def main() -> None:
     torch.manual_seed(config.seed)
     parallel.join(config.device)
     run = Run(config, arguments.work)
-    getattr(run, arguments.stage)
-    if arguments.stage == "family" and parallel.rank() == 0:
+    wanted = STAGES[: STAGES.index(arguments.stage) + 1]
+    for stage in wanted:
+        getattr(run, stage)
+    if parallel.rank() > 0:
+        return
+    if "family" in wanted:
         export_family(run.family, arguments.output)
+    if "image_prompt" in wanted:
+        export_image_prompt(run.image_prompt, arguments.output)
+    if "truth" in wanted:
+        export_truth(run.truth, arguments.output)
 
 
 if __name__ == "__main__":

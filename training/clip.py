@@ -22,10 +22,11 @@ from transformers import (
 
 from training.checkpoints import Trainer
 from training.config import ClipConfig, TrainingConfig
-from training.data import CLASSES, Pictures, to_tensor
+from training.data import CLASSES, NUM_COLUMNS, Pictures, to_tensor
 from training.tokenizer import MAX_LENGTH, STORY_WORDS
+from training.world import ACTIONS, CHARACTERS, PALETTE, PLACES, TIMES
 
-NUM_CLASS_VALUES = 9
+NUM_CLASS_VALUES = 1 + max(NUM_COLUMNS, *map(len, (CHARACTERS, ACTIONS, PLACES, TIMES, PALETTE)))
 """More than the values of any of `CLASSES`."""
 COARSE_PIXELS = 4
 """Side of the thumbnail that each image token must be able to redraw."""

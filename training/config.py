@@ -92,6 +92,8 @@ class ImagesConfig(StageConfig):
 class PredictorConfig(StageConfig):
     """The Semantic Motion Predictor, trained alone in the image encoder's token space."""
 
+    min_frames: int = Field(default=6, ge=3)
+    """Shortest part of a clip that it is shown."""
     hidden_dim: PositiveInt = 160
     num_layers: PositiveInt = 8
     num_heads: PositiveInt = 4
@@ -108,6 +110,32 @@ class MotionConfig(StageConfig):
     """Share of the batches whose spatial self-attention also reads both keyframes."""
 
 
+class TruthConfig(StageConfig):
+    """The estimator of what a picture of the world shows."""
+
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (48, 80, 128)
+    """Of the feature maps at 1/4, 1/8 and 1/16 of the picture's side; multiples of 8."""
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 1)
+    num_reconstructed: PositiveInt = 3000
+    """Training pictures that it also sees as the autoencoder gives them back."""
+    reconstructed_share: float = Field(default=0.4, ge=0, le=1)
+    """Share of these pictures' views that are the autoencoder's."""
+
+
+class ImagePromptConfig(StageConfig):
+    """The image prompt adapter; the UNet that it is for stays as it is."""
+
+    num_steps: PositiveInt = 1200
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 1e-3
+    text_dropout: float = Field(default=0.1, ge=0, le=1)
+    """Share of the pictures that have no caption."""
+    image_dropout: float = Field(default=0.1, ge=0, le=1)
+    """Share of the pictures that have no image prompt."""
+    min_crop: float = Field(default=0.6, gt=0, le=1)
+    """Smallest side of the crop that prompts a picture, as a share of the picture's."""
+
+
 class TrainingConfig(Section):
     """The whole run, in the order of its stages."""
 
@@ -121,6 +149,10 @@ class TrainingConfig(Section):
     images: ImagesConfig
     predictor: PredictorConfig
     motion: MotionConfig
+    image_prompt: ImagePromptConfig = ImagePromptConfig()
+    truth: TruthConfig = TruthConfig(
+        num_steps=2400, batch_size=32, learning_rate=2e-3, decay_share=0.6, ema_decay=0.995
+    )
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -28,15 +28,19 @@ CAPTIONS_PER_PICTURE = 3
 CLASSES = ("character", "action", "place", "time", "top", "bottom", "hat", "count", "column")
 """What `world.describe` tells, and in which of `NUM_COLUMNS` columns the first figure stands."""
 NUM_COLUMNS = 8
+FIGURE = ("x", "y", "character", "action", "top", "bottom", "hat")
+"""What is kept of everybody who can be seen: the middle in [0, 1], and class indices."""
 
-Drawn = tuple[NDArray[np.uint8], list[str], list[int]]
-"""Pixels, captions, classes."""
-DrawnPart = tuple[range, NDArray[np.uint8], list[list[str]], list[list[int]]]
+Drawn = tuple[NDArray[np.uint8], list[str], list[int], list[list[float]]]
+"""Pixels, captions, classes, figures."""
+DrawnPart = tuple[
+    range, NDArray[np.uint8], list[list[str]], list[list[int]], list[list[list[float]]]
+]
 """The same of several pictures, after which ones they are."""
 Draw = Callable[[np.random.Generator, WorldConfig], Drawn]
 """Draws one picture."""
 Labels = dict[str, list[Any]]
-"""`captions` and `classes`, as the cache keeps them."""
+"""`captions`, `classes` and `figures`, as the cache keeps them."""
 PART_SIZE = 100
 """Pictures one worker draws at a time; each has a seed of its own."""
 
@@ -51,30 +55,47 @@ class Pictures:
     """`CAPTIONS_PER_PICTURE` wordings of each."""
     classes: NDArray[np.int64]
     """(N, len(CLASSES)) class indices, -1 where there is none; empty for clips."""
+    figures: list[list[list[float]]]
+    """Of each picture a row of `FIGURE` for everybody in it, images in a mirror or a portrait
+    included; none for clips."""
     num_training: int
     """The pictures from here on are held out."""
 
 
 def draw_image(rng: np.random.Generator, config: WorldConfig) -> Drawn:
-    """Draw one image: pixels (H, W, 3), captions, classes."""
+    """Draw one image: pixels (H, W, 3), captions, classes, figures."""
     scene = world.sample_scene(rng)
     captions = [world.caption(scene, rng) for _ in range(CAPTIONS_PER_PICTURE)]
     column = int(scene.figures[0].x * NUM_COLUMNS) if scene.figures else -1
     described = {**world.describe(scene), "column": min(column, NUM_COLUMNS - 1)}
-    return world.draw(scene, config.image_size), captions, [described[name] for name in CLASSES]
+    classes = [described[name] for name in CLASSES]
+    figures = [figure_row(sighting) for sighting in world.figures_of(scene)]
+    return world.draw(scene, config.image_size), captions, classes, figures
+
+
+def figure_row(sighting: world.Sighting) -> list[float]:
+    """Who is seen where: one value for each of `FIGURE`."""
+    outfit, colours = sighting.outfit, tuple(world.PALETTE)
+    return [
+        sighting.x,
+        sighting.y,
+        world.CHARACTERS.index(sighting.character),
+        world.ACTIONS.index(sighting.action),
+        *(colours.index(part) for part in (outfit.top, outfit.bottom, outfit.hat)),
+    ]
 
 
 def draw_clip(rng: np.random.Generator, config: WorldConfig) -> Drawn:
-    """Draw one clip: pixels (F, H, W, 3), captions, no classes."""
+    """Draw one clip: pixels (F, H, W, 3), captions, no classes, no figures."""
     clip = world.sample_clip(rng, config.num_frames)
     captions = [world.clip_caption(clip, rng) for _ in range(CAPTIONS_PER_PICTURE)]
-    return world.draw_clip(clip, config.image_size), captions, []
+    return world.draw_clip(clip, config.image_size), captions, [], []
 
 
 def _draw_part(part: range, draw: Draw, seed: int, config: WorldConfig) -> DrawnPart:
     drawn = [draw(np.random.default_rng((seed, index)), config) for index in part]
-    pixels, captions, classes = zip(*drawn, strict=True)
-    return part, np.stack(pixels), list(captions), list(classes)
+    pixels, captions, classes, figures = zip(*drawn, strict=True)
+    return part, np.stack(pixels), list(captions), list(classes), list(figures)
 
 
 def _parts(count: int) -> Iterator[range]:
@@ -86,13 +107,14 @@ def _draw_all(path: Path, draw: Draw, count: int, *, seed: int, config: WorldCon
     frames = () if draw is draw_image else (config.num_frames,)
     shape = (count, *frames, config.image_size, config.image_size, 3)
     pixels = open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    labels: Labels = {"captions": [], "classes": []}
+    labels: Labels = {"captions": [], "classes": [], "figures": []}
     with ProcessPoolExecutor(config.num_workers) as pool:
         work = partial(_draw_part, draw=draw, seed=seed, config=config)
-        for part, part_pixels, captions, classes in pool.map(work, _parts(count)):
+        for part, part_pixels, captions, classes, figures in pool.map(work, _parts(count)):
             pixels[part.start : part.stop] = part_pixels
             labels["captions"] += captions
             labels["classes"] += classes
+            labels["figures"] += figures
     pixels.flush()
     return labels
 
@@ -112,6 +134,7 @@ def _open(path: Path, draw: Draw, count: int, *, seed: int, config: WorldConfig)
         pixels=pixels,
         captions=labels["captions"],
         classes=np.array(labels["classes"], dtype=np.int64),
+        figures=labels["figures"],
         num_training=len(pixels) - config.num_held_out,
     )
 

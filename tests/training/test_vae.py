@@ -51,7 +51,11 @@ def test_held_out_pictures_are_never_cropped_for_training(pictures: Pictures) ->
     marked = np.zeros_like(pictures.pixels)
     marked[pictures.num_training :] = 255
     held_out = Pictures(
-        pixels=marked, captions=[], classes=pictures.classes, num_training=pictures.num_training
+        pixels=marked,
+        captions=[],
+        classes=pictures.classes,
+        figures=[],
+        num_training=pictures.num_training,
     )
     crops = random_crops(held_out, 32, 50, torch.Generator().manual_seed(0))
     assert crops.shape == (50, 3, 32, 32)

@@ -1,7 +1,7 @@
 """The procedural world: pictures and clips whose truth is known, with captions."""
 
 from training.world.captions import caption, clip_caption, describe
-from training.world.drawing import draw, draw_clip
+from training.world.drawing import draw, draw_clip, figures_of, mask
 from training.world.records import (
     ACTIONS,
     CHARACTERS,
@@ -13,6 +13,7 @@ from training.world.records import (
     Figure,
     Outfit,
     Scene,
+    Sighting,
 )
 from training.world.sampling import sample_clip, sample_scene
 
@@ -27,11 +28,14 @@ __all__ = [
     "Figure",
     "Outfit",
     "Scene",
+    "Sighting",
     "caption",
     "clip_caption",
     "describe",
     "draw",
     "draw_clip",
+    "figures_of",
+    "mask",
     "sample_clip",
     "sample_scene",
 ]

@@ -34,6 +34,8 @@ class Pose:
     page: float = 0.0
     seat: float = 0.0
     bed: float = 0.0
+    food: float = 0.0
+    kite: float = 0.0
     notes: float = 0.0
     dust: float = 0.0
 
@@ -90,7 +92,7 @@ def _jumping(phase: float) -> Pose:
     height = max(0.0, math.sin(math.pi * (phase - 0.2) / 0.8)) if phase > 0.2 else 0.0
     crouch = math.sin(math.pi * phase / 0.2) if phase < 0.2 else 0.0
     return Pose(
-        lift=0.22 * height - 0.06 * crouch,
+        lift=0.16 * height - 0.06 * crouch,
         near_shoulder=-40 - 95 * height,
         near_elbow=10,
         far_shoulder=40 + 95 * height,
@@ -158,18 +160,19 @@ def _sitting(phase: float) -> Pose:
 def _sleeping(phase: float) -> Pose:
     breath = _wave(phase)
     return Pose(
-        forward=0.45,
-        lift=0.155,
+        forward=0.50,
+        lift=0.245,
         turn=90,
-        nod=2 * breath,
+        nod=42 + 3 * breath,
         breath=0.09 * breath,
         near_shoulder=14 + 5 * breath,
         near_elbow=20,
         far_shoulder=18 + 8 * breath,
         far_elbow=40,
-        near_hip=-4,
-        far_hip=10,
-        far_knee=10,
+        near_hip=30,
+        near_knee=62,
+        far_hip=52,
+        far_knee=88,
         eyes=0,
         smile=0.2,
         bed=1,
@@ -190,6 +193,36 @@ def _reading(phase: float) -> Pose:
     )
 
 
+def _eating(phase: float) -> Pose:
+    raised = 0.5 + 0.5 * _wave(phase)
+    return Pose(
+        lean=-2 + 3 * raised,
+        nod=3 + 6 * raised,
+        near_shoulder=34 + 28 * raised,
+        near_elbow=70 + 20 * raised,
+        far_shoulder=30 + 28 * raised,
+        far_elbow=62 + 20 * raised,
+        smile=0.4 + 0.6 * raised,
+        food=1,
+    )
+
+
+def _flying_a_kite(phase: float) -> Pose:
+    sway = _wave(phase)
+    return Pose(
+        lean=-5 + 3 * sway,
+        nod=-8 + 3 * sway,
+        near_shoulder=26 + 6 * sway,
+        near_elbow=30,
+        far_shoulder=100 + 8 * sway,
+        far_elbow=14 + 10 * sway,
+        near_hip=-10,
+        far_hip=12,
+        smile=1,
+        kite=1,
+    )
+
+
 POSES: Mapping[str, Callable[[float], Pose]] = MappingProxyType(
     {
         "walking": _walking,
@@ -200,14 +233,25 @@ POSES: Mapping[str, Callable[[float], Pose]] = MappingProxyType(
         "sitting": _sitting,
         "sleeping": _sleeping,
         "reading": _reading,
+        "eating": _eating,
+        "flying a kite": _flying_a_kite,
     }
 )
 CYCLES: Mapping[str, float] = MappingProxyType(
     {
         "walking": 2, "running": 3, "jumping": 2, "waving": 3,
-        "dancing": 2, "sitting": 2, "sleeping": 1, "reading": 2,
+        "dancing": 2, "sitting": 2, "sleeping": 1, "reading": 2, "eating": 2, "flying a kite": 2,
     }
 )  # fmt: skip
+REACHES: Mapping[str, tuple[float, float, float]] = MappingProxyType(
+    {
+        "walking": (0.40, 0.40, 0.02), "running": (0.45, 0.48, 0.08), "jumping": (0.45, 0.45, 0.15),
+        "waving": (0.40, 0.40, 0.02), "dancing": (0.50, 0.52, 0.03), "sitting": (0.45, 0.35, 0.0),
+        "sleeping": (0.72, 0.54, 0.0), "reading": (0.40, 0.50, 0.02), "eating": (0.40, 0.40, 0.02),
+        "flying a kite": (0.40, 0.68, 0.22),
+    }
+)  # fmt: skip
+"""How far an action reaches to the back, to the front and above the figure's usual height."""
 STRIDES: Mapping[str, float] = MappingProxyType({"walking": 0.26, "running": 0.42})
 
 

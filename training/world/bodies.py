@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from itertools import pairwise
 
 from training.world.actions import Pose
 from training.world.brush import Brush, darker
@@ -9,6 +10,8 @@ from training.world.characters import LOOKS, Look, eyes
 from training.world.records import PALETTE, Colour, Figure
 
 _HIP = 0.32j
+HEAD = 0.215
+"""Radius of a head in figure heights."""
 _WOOD: Colour = (176, 122, 74)
 _PAPER: Colour = (255, 250, 236)
 _LINEN: Colour = (222, 206, 190)
@@ -17,15 +20,27 @@ _LINEN: Colour = (222, 206, 190)
 def draw_figure(brush: Brush, figure: Figure, pose: Pose) -> None:
     """Draw `figure` in `pose`; `brush` has its origin at the point of the ground below the
     figure, x to the figure's front, y upwards, and the figure's height as its unit."""
-    look = LOOKS[figure.character]
     _shadow(brush, pose)
     _seat(brush, pose.seat)
     _bed(brush, pose.bed)
-    body = brush.moved(direct=_turned(pose.turn), origin=complex(pose.forward, pose.lift))
-    _body(body, figure, look, pose)
+    draw_body(brush, figure, pose)
     _dreams(brush, pose.bed, figure)
     _music(brush, pose.notes, figure.phase)
     _dust(brush, pose.dust, figure.phase)
+
+
+def draw_body(brush: Brush, figure: Figure, pose: Pose) -> None:
+    """The figure itself with what it holds in its hands, without what stands around it."""
+    _body(_body_frame(brush, pose), figure, LOOKS[figure.character], pose)
+
+
+def body_centre(brush: Brush, pose: Pose) -> complex:
+    """The pixel of the middle of a body that `draw_body` would draw in `pose`."""
+    return _body_frame(brush, pose).at(0.5j)
+
+
+def _body_frame(brush: Brush, pose: Pose) -> Brush:
+    return brush.moved(direct=_turned(pose.turn), origin=complex(pose.forward, pose.lift))
 
 
 def _turned(degrees: float) -> complex:
@@ -57,6 +72,8 @@ def _body(body: Brush, figure: Figure, look: Look, pose: Pose) -> None:
     _head(torso, figure, look, pose)
     for arm in filter(_raised, (far, near)):
         _arm(torso, look, coat, arm)
+    _food(torso, pose, near)
+    _kite(torso, pose, (far, figure.phase))
 
 
 def _raised(joint: tuple[float, float, float]) -> bool:
@@ -64,11 +81,16 @@ def _raised(joint: tuple[float, float, float]) -> bool:
     return abs(joint[1]) > 80
 
 
-def _arm(torso: Brush, look: Look, coat: Colour, joint: tuple[float, float, float]) -> None:
+def _joints(joint: tuple[float, float, float]) -> tuple[complex, complex, complex]:
+    """Shoulder, elbow and hand in the frame of the torso."""
     x, shoulder, elbow = joint
     top = complex(x, 0.225)
     middle = top + 0.135 * _hanging(shoulder)
-    hand = middle + 0.13 * _hanging(shoulder + elbow)
+    return top, middle, middle + 0.13 * _hanging(shoulder + elbow)
+
+
+def _arm(torso: Brush, look: Look, coat: Colour, joint: tuple[float, float, float]) -> None:
+    top, middle, hand = _joints(joint)
     torso.ellipse(hand, (0.05, 0.05), look.skin, outline=0.012)
     torso.limb((top, middle, middle + 0.68 * (hand - middle)), coat, 0.088)
 
@@ -118,12 +140,14 @@ def _coat(torso: Brush, colour: Colour, width: float) -> None:
 
 
 def _head(torso: Brush, figure: Figure, look: Look, pose: Pose) -> None:
-    head = torso.moved(direct=0.185 * _turned(-pose.nod), origin=0.012 + 0.435j)
+    head = torso.moved(direct=HEAD * _turned(-pose.nod), origin=0.012 + 0.452j)
     accessory = PALETTE[figure.outfit.hat]
     look.behind(head, look.skin)
     look.face(head, look.skin)
     if figure.character != "robot":
         eyes(head, pose.eyes, pose.smile)
+    if look.nose is not None:
+        look.nose(head)
     if look.hat is not None:
         look.hat(head, accessory)
     else:
@@ -152,6 +176,41 @@ def _book(torso: Brush, pose: Pose) -> None:
                   0.155j, -0.015j], (236, 226, 206), outline=0.008)  # fmt: skip
 
 
+def _food(torso: Brush, pose: Pose, near: tuple[float, float, float]) -> None:
+    """A slice of melon that comes up to the mouth with the hands."""
+    if pose.food <= 0:
+        return
+    hand = _joints(near)[2]
+    melon = torso.moved(direct=pose.food * _turned(14), origin=hand + 0.05)
+    arc = [cmath.rect(1.0, math.pi * (1 + k / 12)) for k in range(13)]
+    for radius, colour in ((0.205, (24, 122, 48)), (0.18, (226, 244, 196)), (0.16, (240, 60, 78))):
+        melon.polygon([radius * point + 0.05j for point in arc], colour)
+    for seed in (-0.09 + 0.005j, -0.03 - 0.045j, 0.03 + 0.005j, 0.085 - 0.02j):
+        melon.ellipse(seed, (0.013, 0.018), (46, 26, 30))
+    torso.ellipse(hand - 0.02j, (0.04, 0.04), (250, 236, 220), outline=0.012)
+
+
+def _kite(torso: Brush, pose: Pose, held: tuple[tuple[float, float, float], float]) -> None:
+    """A kite on a string; `held` is the arm that holds it and the phase of its sway."""
+    if pose.kite <= 0:
+        return
+    arm, phase = held
+    swing = math.sin(2 * math.pi * phase)
+    at = complex(0.48 + 0.04 * swing, 0.66 + 0.035 * math.sin(4 * math.pi * phase))
+    kite = torso.moved(direct=1.2 * pose.kite * _turned(-24 - 14 * swing), origin=at)
+    torso.stroke((_joints(arm)[2], at), (250, 250, 250), 0.012)
+    tail = [complex(0.035 * math.sin(9 * t + 6 * phase), -0.16 - 0.3 * t) for t in
+            (0, 0.12, 0.25, 0.38, 0.5, 0.62, 0.75)]  # fmt: skip
+    kite.stroke(tail, (250, 250, 250), 0.012)
+    for k, knot in enumerate(tail[2::2]):
+        kite.ellipse(knot, (0.03, 0.018), ((255, 92, 160), (64, 210, 220))[k % 2])
+    top, right, low, left = 0.15j, 0.115 + 0.02j, -0.17j, -0.115 + 0.02j
+    corners = (top, right, low, left, top)
+    for k, pair in enumerate(pairwise(corners)):
+        kite.polygon([0.02j, *pair], ((255, 92, 160), (64, 210, 220))[k % 2])
+    kite.stroke(corners, (96, 30, 96), 0.014)
+
+
 def _shadow(brush: Brush, pose: Pose) -> None:
     reach = 0.2 - 0.16 * min(0.5, max(0.0, pose.lift)) + 0.28 * pose.turn / 90
     brush.ellipse(
@@ -170,8 +229,8 @@ def _seat(brush: Brush, size: float) -> None:
 def _bed(brush: Brush, size: float) -> None:
     if size > 0:
         bed = brush.moved(direct=size)
-        bed.limb((-0.56 + 0.0j, 0.56 + 0.0j), _LINEN, 0.07)
-        bed.ellipse(-0.40 + 0.09j, (0.2, 0.11), (246, 240, 246), outline=0.012)
+        bed.limb((-0.45 + 0.045j, 0.47 + 0.045j), _LINEN, 0.15)
+        bed.ellipse(-0.32 + 0.14j, (0.2, 0.1), (246, 240, 246), outline=0.012)
 
 
 def _dreams(brush: Brush, size: float, figure: Figure) -> None:
@@ -180,7 +239,7 @@ def _dreams(brush: Brush, size: float, figure: Figure) -> None:
         return
     for k in range(2):
         rise = (figure.phase + k / 2) % 1.0
-        at = complex(-0.34 + 0.26 * rise, 0.40 + 0.46 * rise)
+        at = complex(-0.30 + 0.26 * rise, 0.44 + 0.46 * rise)
         half = size * (0.03 + 0.045 * math.sin(math.pi * rise))
         side = figure.facing
         corners = (complex(-side, 1), complex(side, 1), complex(-side, -1), complex(side, -1))

@@ -32,12 +32,11 @@ class Brush:
 
     def moved(self, *, direct: complex = 1, mirrored: complex = 0, origin: complex = 0) -> "Brush":
         """The brush for points given in a frame that lies inside this one."""
-        at = self.direct * origin + self.mirrored * origin.conjugate() + self.origin
         return replace(
             self,
             direct=self.direct * direct + self.mirrored * mirrored.conjugate(),
             mirrored=self.direct * mirrored + self.mirrored * direct.conjugate(),
-            origin=at,
+            origin=self.at(origin),
         )
 
     def glowing(self, share: float = 1.0) -> "Brush":
@@ -82,9 +81,13 @@ class Brush:
         self.stroke(points, darker(colour, 0.62), width + 0.022)
         self.stroke(points, colour, width)
 
+    def at(self, z: complex) -> complex:
+        """The pixel on which the point `z` of this frame lands."""
+        return self.direct * z + self.mirrored * z.conjugate() + self.origin
+
     def _pixel(self, z: complex) -> tuple[float, float]:
-        w = self.direct * z + self.mirrored * z.conjugate() + self.origin
-        return (w.real, w.imag)
+        pixel = self.at(z)
+        return (pixel.real, pixel.imag)
 
     def _unit(self) -> float:
         return abs(self.direct) + abs(self.mirrored)

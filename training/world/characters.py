@@ -13,18 +13,22 @@ Part = Callable[[Brush, Colour], None]
 _INK: Colour = (44, 32, 36)
 _CREAM: Colour = (255, 246, 232)
 _PINK: Colour = (240, 150, 150)
+_CHESTNUT: Colour = (136, 72, 30)
 _RIM = 0.11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """How one character differs from the others. Parts are drawn in the frame of the head (its
-    radius is 1, y upwards, x to the front); the tail in the frame of the body."""
+    radius is 1, y upwards, x to the front); the tail in the frame of the body. `height` is that of
+    the standing figure with hat and ears, in figure heights."""
 
+    height: float
     skin: Colour
     behind: Part
     face: Part
     hat: Part | None = None
+    nose: Callable[[Brush], None] | None = None
     tail: Part | None = None
     legs: Colour | None = None
     skirt: bool = False
@@ -144,11 +148,44 @@ def _round_ears(brush: Brush, skin: Colour) -> None:
         brush.ellipse(complex(0.82 * side, 0.78), (0.22, 0.22), (226, 178, 130))
 
 
+def _ear_roots(brush: Brush, skin: Colour) -> None:
+    """What holds the floppy ears, which hang in front of the head."""
+    for side in (-1, 1):
+        brush.ellipse(complex(0.72 * side, 0.62), (0.42, 0.36), skin, outline=_RIM)
+
+
+def _dog_face(brush: Brush, skin: Colour) -> None:
+    brush.ellipse(0j, (1.0, 0.96), skin, outline=_RIM)
+    brush.ellipse(0.58 + 0.12j, (0.36, 0.46), (206, 134, 72))
+    _muzzle(brush, (255, 252, 246))
+    brush.ellipse(0.20 - 0.22j, (0.24, 0.17), _INK)
+    for side in (-1, 1):
+        ear = [complex(side * x, y) for x, y in
+               ((0.42, 0.95), (0.95, 0.9), (1.4, 0.3), (1.52, -0.5), (1.28, -0.98),
+                (0.98, -0.8), (0.86, 0.0))]  # fmt: skip
+        brush.polygon(ear, _CHESTNUT, outline=_RIM)
+
+
+def _penguin_face(brush: Brush, skin: Colour) -> None:
+    brush.ellipse(0j, (1.02, 1.0), skin, outline=_RIM)
+    brush.polygon([-0.2 + 1.0j, 0.0 + 1.34j, 0.06 + 1.08j, 0.3 + 1.3j, 0.26 + 0.95j], skin)
+    for x in (-0.22, 0.52):
+        brush.ellipse(complex(x, 0.08), (0.42, 0.50), (255, 255, 255))
+    brush.ellipse(0.15 - 0.42j, (0.68, 0.46), (255, 255, 255))
+    for x in (-0.42, 0.74):
+        brush.ellipse(complex(x, -0.34), (0.15, 0.11), _PINK)
+
+
+def _beak(brush: Brush) -> None:
+    brush.polygon([-0.14 - 0.16j, 0.2 - 0.02j, 0.52 - 0.16j, 0.2 - 0.62j], (255, 150, 20),
+                  outline=0.08)  # fmt: skip
+
+
 def _long_ears(brush: Brush, skin: Colour) -> None:
     for side, lean in ((-1, -0.12), (1, 0.3)):
-        centre = complex(0.40 * side + lean * 0.3, 1.38)
-        brush.ellipse(centre, (0.31, 0.84), skin, outline=_RIM)
-        brush.ellipse(centre - 0.05j, (0.15, 0.60), _PINK)
+        centre = complex(0.44 * side + lean * 0.3, 1.20)
+        brush.ellipse(centre, (0.34, 0.74), skin, outline=_RIM)
+        brush.ellipse(centre - 0.05j, (0.19, 0.56), (255, 120, 150))
 
 
 def _muzzle(brush: Brush, colour: Colour) -> None:
@@ -159,7 +196,7 @@ def _muzzle(brush: Brush, colour: Colour) -> None:
 def _cat_face(brush: Brush, skin: Colour) -> None:
     brush.ellipse(0j, (1.08, 0.92), skin, outline=_RIM)
     for x in (-0.16, 0.14, 0.44):
-        brush.stroke((complex(x, 0.82), complex(x, 0.46)), (74, 76, 96), 0.13)
+        brush.stroke((complex(x, 0.84), complex(x, 0.42)), (166, 92, 16), 0.15)
     _muzzle(brush, _CREAM)
     for side in (-1, 1):
         for drop in (-0.28, -0.5):
@@ -191,9 +228,9 @@ def _fox_face(brush: Brush, skin: Colour) -> None:
 
 
 def _beanie(brush: Brush, colour: Colour) -> None:
-    brush.polygon(dome(1.08, 0.42, 1.42), colour, outline=_RIM)
+    brush.polygon(dome(1.08, 0.40, 1.36), colour, outline=_RIM)
     brush.limb((-1.0 + 0.46j, 1.0 + 0.46j), colour, 0.26)
-    brush.ellipse(1.52j, (0.27, 0.27), colour, outline=_RIM)
+    brush.ellipse(1.42j, (0.24, 0.24), colour, outline=_RIM)
 
 
 def _cap(brush: Brush, colour: Colour) -> None:
@@ -207,14 +244,19 @@ def _brimmed(brush: Brush, colour: Colour) -> None:
 
 
 def _pointed(brush: Brush, colour: Colour) -> None:
-    brush.polygon([-0.85 + 0.72j, 0.05 + 1.85j, 0.85 + 0.72j], colour, outline=_RIM)
-    brush.limb((-0.85 + 0.74j, 0.85 + 0.74j), colour, 0.2)
-    brush.ellipse(0.05 + 1.85j, (0.17, 0.17), colour, outline=_RIM)
+    brush.polygon([-0.95 + 0.66j, 0.05 + 1.66j, 0.95 + 0.66j], colour, outline=_RIM)
+    brush.limb((-0.95 + 0.68j, 0.95 + 0.68j), colour, 0.26)
+    brush.ellipse(0.05 + 1.66j, (0.17, 0.17), colour, outline=_RIM)
 
 
 def _long_tail(brush: Brush, skin: Colour) -> None:
     curve = (-0.1 + 0.3j, -0.24 + 0.26j, -0.32 + 0.36j, -0.30 + 0.5j, -0.36 + 0.56j)
     brush.limb(curve, skin, 0.055)
+
+
+def _wagging_tail(brush: Brush, skin: Colour) -> None:
+    brush.limb((-0.1 + 0.32j, -0.2 + 0.36j, -0.26 + 0.46j), _CHESTNUT, 0.06)
+    brush.ellipse(-0.27 + 0.48j, (0.045, 0.045), skin, outline=0.012)
 
 
 def _puff_tail(brush: Brush, skin: Colour) -> None:
@@ -231,24 +273,47 @@ def _brush_tail(brush: Brush, skin: Colour) -> None:
 LOOKS: Mapping[str, Look] = MappingProxyType(
     {
         "girl": Look(
-            skin=(255, 216, 186), behind=_pigtails, face=_girl_face, hat=_beanie, skirt=True,
+            height=1.15, skin=(255, 216, 186),
+            behind=_pigtails, face=_girl_face, hat=_beanie, skirt=True,
             legs=(255, 216, 186),
         ),
-        "boy": Look(skin=(170, 110, 72), behind=_boy_behind, face=_boy_face, hat=_cap),
+        "boy": Look(
+            height=1.08, skin=(170, 110, 72),
+            behind=_boy_behind, face=_boy_face, hat=_cap,
+        ),
         "old man": Look(
-            skin=(250, 200, 172), behind=nothing, face=_old_face, hat=_brimmed, stout=1.06
+            height=1.12, skin=(250, 200, 172),
+            behind=nothing, face=_old_face, hat=_brimmed, stout=1.06
         ),
         "robot": Look(
-            skin=(158, 184, 198), behind=_robot_behind, face=_robot_face, hat=_pointed,
-            shoes=(84, 104, 122),
+            height=1.20, skin=(98, 178, 190),
+            behind=_robot_behind, face=_robot_face, hat=_pointed,
+            shoes=(60, 100, 116),
         ),
-        "cat": Look(skin=(138, 142, 164), behind=_pointed_ears, face=_cat_face, tail=_long_tail),
+        "cat": Look(
+            height=1.12, skin=(255, 192, 54),
+            behind=_pointed_ears, face=_cat_face, tail=_long_tail,
+        ),
         "bear": Look(
-            skin=(138, 88, 54), behind=_round_ears, face=_bear_face, tail=_puff_tail, stout=1.25
+            height=1.07, skin=(120, 72, 40),
+            behind=_round_ears, face=_bear_face, tail=_puff_tail, stout=1.25
         ),
         "rabbit": Look(
-            skin=(240, 222, 208), behind=_long_ears, face=_rabbit_face, tail=_puff_tail
+            height=1.24, skin=(255, 238, 240),
+            behind=_long_ears, face=_rabbit_face, tail=_puff_tail
         ),
-        "fox": Look(skin=(206, 92, 34), behind=_fox_ears, face=_fox_face, tail=_brush_tail),
+        "fox": Look(
+            height=1.17, skin=(226, 84, 22),
+            behind=_fox_ears, face=_fox_face, tail=_brush_tail,
+        ),
+        "penguin": Look(
+            height=1.09, skin=(52, 62, 98),
+            behind=nothing, face=_penguin_face, nose=_beak, stout=1.22,
+            shoes=(255, 150, 20),
+        ),
+        "dog": Look(
+            height=1.03, skin=(250, 240, 226),
+            behind=_ear_roots, face=_dog_face, tail=_wagging_tail
+        ),
     }
 )  # fmt: skip

@@ -1,32 +1,65 @@
 """From scenes and clips to pixels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from training.world.actions import Pose, mixed, pose_of
-from training.world.bodies import draw_figure
+from training.world.bodies import body_centre, draw_body, draw_figure
 from training.world.brush import Brush, Tint
 from training.world.characters import LOOKS
+from training.world.frames import (
+    draw_mirror_frame,
+    draw_portrait_frame,
+    free_side,
+    opening,
+)
 from training.world.places import INDOORS, LIGHTS, PLACE_DRAWINGS, Layout
-from training.world.records import PALETTE, Camera, Clip, Figure, Scene
+from training.world.records import PALETTE, Camera, Clip, Figure, Scene, Sighting
 
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]
 
 _FINE = 3  # every picture is drawn this many times larger and averaged down
-_GROUND = 0.89  # where the feet stand, as a share of the picture's height
+_GROUND = 0.91  # where the feet stand, as a share of the picture's height
+_REFLECTED = 0.88  # height of a mirror image as a share of the figure's
+_BEHIND = -0.09j  # how much higher than the figure its mirror image stands
+_WHITE: Tint = (1000, 1000, 1000)  # a light in which every colour is white
 _SEAM = 0.2  # width of the soft seam between two places, as a share of the picture's
 
 
 def draw(scene: Scene, size: int = 128) -> Pixels:
     """The picture of `scene`: RGB uint8 of shape (size, size, 3)."""
-    image = _backdrop(scene, _checked(size) * _FINE)
-    for figure in scene.figures:
-        pose = pose_of(figure.action, figure.phase)
-        _add_figure(image, figure, pose, camera=scene.camera, tint=_figure_tint(scene))
-    return _averaged(image)
+    return _averaged(_picture(scene, _checked(size) * _FINE))
+
+
+def mask(scene: Scene, size: int = 128) -> npt.NDArray[np.bool_]:
+    """Where the bodies of `scene.figures` are, with what they hold: bool of shape (size, size).
+
+    Images of them in a mirror or a portrait are left out, so is what stands around them.
+    """
+    image = Image.new("RGB", (_checked(size) * _FINE,) * 2)
+    brush = _brush(image, scene.camera, _WHITE)
+    for figure in _far_to_near(scene.figures):
+        draw_body(_figure_frame(brush, figure), figure, pose_of(figure.action, figure.phase))
+    return np.asarray(_averaged(image).max(axis=-1) > 127)
+
+
+def figures_of(scene: Scene) -> list[Sighting]:
+    """Everybody in the picture of `scene`: first `scene.figures` in their order, then the mirror
+    image or the portrait."""
+    _require("place", scene.place, PLACE_DRAWINGS)
+    brush = _brush(Image.new("RGB", (1, 1)), scene.camera, _WHITE)
+    seen = [_sighting(brush, figure, "figure") for figure in scene.figures]
+    if scene.mirror:
+        seen.append(_sighting(brush.moved(origin=_BEHIND), _reflection(scene), "mirror"))
+    if scene.portrait is not None:
+        seen += [_hung(scene, sighting) for sighting in figures_of(scene.portrait)]
+    return seen
 
 
 def draw_clip(clip: Clip, size: int = 128) -> Pixels:
@@ -44,6 +77,85 @@ def draw_clip(clip: Clip, size: int = 128) -> Pixels:
             _frame_between(strip, (start, scene, end), mix)
             for scene, mix in zip(clip.scenes, clip.mixes, strict=True)
         ]
+    )
+
+
+def _picture(scene: Scene, pixels: int) -> Image.Image:
+    image = _backdrop(scene, pixels)
+    _add_mirror(image, scene)
+    _add_portrait(image, scene)
+    brush = _brush(image, scene.camera, _figure_tint(scene))
+    for figure in _far_to_near(scene.figures):
+        _add_figure(brush, figure, pose_of(figure.action, figure.phase))
+    return image
+
+
+def _far_to_near(figures: Sequence[Figure]) -> list[Figure]:
+    return sorted(figures, key=lambda figure: figure.scale)
+
+
+def _add_mirror(image: Image.Image, scene: Scene) -> None:
+    if not scene.mirror:
+        return
+    x = free_side(scene)
+    brush = _brush(image, scene.camera, _figure_tint(scene))
+    draw_mirror_frame(brush, x)
+    box = opening(brush, x)
+    glass = image.crop(box)
+    inside = replace(
+        brush, canvas=ImageDraw.Draw(glass), origin=brush.origin - complex(box[0], box[1])
+    )
+    figure = _reflection(scene)
+    _add_figure(inside.moved(origin=_BEHIND), figure, pose_of(figure.action, figure.phase))
+    image.paste(glass, box[:2])
+
+
+def _reflection(scene: Scene) -> Figure:
+    figure = scene.figures[0]
+    return replace(
+        figure, x=free_side(scene), scale=_REFLECTED * figure.scale, facing=-figure.facing
+    )
+
+
+def _add_portrait(image: Image.Image, scene: Scene) -> None:
+    if scene.portrait is None:
+        return
+    x = free_side(scene)
+    brush = _brush(image, scene.camera, _figure_tint(scene))
+    draw_portrait_frame(brush, x)
+    left, top, right, bottom = opening(brush, x)
+    painted = _picture(scene.portrait, bottom - top)
+    margin = (bottom - top - (right - left)) // 2
+    image.paste(painted.crop((margin, 0, margin + right - left, bottom - top)), (left, top))
+
+
+def _hung(scene: Scene, sighting: Sighting) -> Sighting:
+    """Where somebody in the portrait's own picture comes to stand in the picture of `scene`."""
+    brush = _brush(Image.new("RGB", (1000, 1000)), scene.camera, _WHITE)
+    left, top, right, bottom = opening(brush, free_side(scene))
+    side = (bottom - top) / 1000
+    return replace(
+        sighting,
+        where="portrait",
+        x=(left + right) / 2000 + (sighting.x - 0.5) * side,
+        y=top / 1000 + sighting.y * side,
+        size=sighting.size * side,
+    )
+
+
+def _sighting(brush: Brush, figure: Figure, where: Literal["figure", "mirror"]) -> Sighting:
+    """What `figure` is and where; `brush` draws on a picture one pixel wide."""
+    frame = _figure_frame(brush, figure)
+    centre = body_centre(frame, pose_of(figure.action, figure.phase))
+    return Sighting(
+        where=where,
+        character=figure.character,
+        action=figure.action,
+        outfit=figure.outfit,
+        x=centre.real,
+        y=centre.imag,
+        size=abs(frame.at(1j) - frame.at(0j)),
+        facing=figure.facing,
     )
 
 
@@ -90,19 +202,19 @@ def _figure_tint(scene: Scene) -> Tint:
     return LIGHTS[scene.time_of_day].figure
 
 
-def _add_figure(
-    image: Image.Image, figure: Figure, pose: Pose, *, camera: Camera, tint: Tint
-) -> None:
+def _add_figure(brush: Brush, figure: Figure, pose: Pose) -> None:
     _require("character", figure.character, LOOKS)
     for part in (figure.outfit.top, figure.outfit.bottom, figure.outfit.hat):
         _require("outfit", part, PALETTE)
+    draw_figure(_figure_frame(brush, figure), figure, pose)
+
+
+def _figure_frame(brush: Brush, figure: Figure) -> Brush:
+    """The frame in which a figure is drawn, inside the frame of the picture."""
     ground = complex(figure.x, _GROUND)
-    brush = _brush(image, camera, tint)
     if figure.facing > 0:
-        brush = brush.moved(direct=0, mirrored=figure.scale, origin=ground)
-    else:
-        brush = brush.moved(direct=-figure.scale, origin=ground)
-    draw_figure(brush, figure, pose)
+        return brush.moved(direct=0, mirrored=figure.scale, origin=ground)
+    return brush.moved(direct=-figure.scale, origin=ground)
 
 
 def _panorama(start: Scene, end: Scene, pixels: int) -> Image.Image:
@@ -126,14 +238,11 @@ def _frame_between(strip: Image.Image, scenes: tuple[Scene, Scene, Scene], mix: 
     pixels = strip.height
     shift = round(mix * (strip.width - pixels))
     image = strip.crop((shift, 0, shift + pixels, pixels))
-    (figure,) = scene.figures
-    pose = mixed(
-        pose_of(start.figures[0].action, figure.phase),
-        pose_of(end.figures[0].action, figure.phase),
-        mix,
-    )
-    tint = _mixed_tint(_figure_tint(start), _figure_tint(end), mix)
-    _add_figure(image, figure, pose, camera=scene.camera, tint=tint)
+    brush = _brush(image, scene.camera, _mixed_tint(_figure_tint(start), _figure_tint(end), mix))
+    actions = zip(scene.figures, start.figures, end.figures, strict=True)
+    for figure, first, last in sorted(actions, key=lambda trio: trio[0].scale):
+        leaving, coming = pose_of(first.action, figure.phase), pose_of(last.action, figure.phase)
+        _add_figure(brush, figure, mixed(leaving, coming, mix))
     return _averaged(image)
 
 

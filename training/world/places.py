@@ -43,7 +43,7 @@ LIGHTS: Mapping[str, Light] = MappingProxyType(
         ),
         "night": Light(
             zenith=(18, 24, 66), horizon=(58, 74, 132), outdoors=(0.48, 0.55, 0.80),
-            indoors=(0.62, 0.60, 0.78), figure=(0.86, 0.87, 0.96), lamps=True,
+            indoors=(0.62, 0.60, 0.78), figure=(0.93, 0.94, 1.02), lamps=True,
             orb=(250, 246, 214), orb_y=0.15,
         ),
     }
@@ -453,6 +453,84 @@ def _tower(brush: Brush, top: complex, colours: tuple[Colour, Colour], light: Li
     pane.ellipse(top + 0.08j, (0.022, 0.034), (255, 222, 130) if light.lamps else (86, 92, 124))
 
 
+def _library(brush: Brush, light: Light, layout: Layout) -> None:
+    _room(brush, (94, 62, 50), (146, 58, 66))
+    side = layout.choice((-1, 1))
+    for x in (
+        (-0.19, 0.0, 0.19, 0.62, 0.81, 1.0) if side > 0 else (-0.19, 0.0, 0.19, 0.38, 0.81, 1.0)
+    ):
+        _shelf(brush, x, layout)
+    _window(brush, light, complex(0.40 if side > 0 else 0.59, 0.1), (58, 120, 96))
+    _globe(brush, complex(0.5 - 0.4 * side, 0.80))
+    brush.ellipse(0.5 + 0.95j, (0.5, 0.12), (190, 110, 84))
+    brush.ellipse(0.5 + 0.95j, (0.44, 0.095), (214, 160, 112))
+    ladder = 0.5 + 0.36 * side
+    for x in (0.0, 0.09):
+        brush.stroke((complex(ladder + x, 0.80), complex(ladder + x + 0.03 * side, 0.06)),
+                     (214, 168, 104), 0.016)  # fmt: skip
+    for k in range(8):
+        at = complex(ladder + 0.03 * side * (k + 1) / 9, 0.76 - 0.085 * k)
+        brush.stroke((at, at + 0.09), (214, 168, 104), 0.012)
+
+
+def _shelf(brush: Brush, left: float, layout: Layout) -> None:
+    """A bookcase 0.19 wide that reaches up out of the picture."""
+    spines = ((196, 70, 62), (60, 120, 110), (222, 170, 80), (86, 92, 150), (232, 220, 190))
+    brush.rectangle(complex(left, -0.1), complex(left + 0.185, 0.74), (62, 38, 32))
+    for row in range(5):
+        bottom = 0.70 - 0.155 * row
+        for k in range(6):
+            x = left + 0.014 + 0.026 * k
+            height = 0.085 + 0.012 * layout.randrange(4)
+            brush.rectangle(complex(x, bottom - height), complex(x + 0.022, bottom),
+                            spines[layout.randrange(5)])  # fmt: skip
+        brush.rectangle(complex(left, bottom), complex(left + 0.185, bottom + 0.02), (150, 100, 64))
+    for x in (left, left + 0.175):
+        brush.rectangle(complex(x, -0.1), complex(x + 0.012, 0.74), (150, 100, 64))
+
+
+def _globe(brush: Brush, foot: complex) -> None:
+    brush.stroke((foot, foot - 0.08j), (150, 100, 64), 0.02)
+    brush.stroke((foot - 0.05, foot + 0.05), (150, 100, 64), 0.02)
+    brush.ellipse(foot - 0.15j, (0.075, 0.075), (96, 168, 214))
+    for shift, radii in ((-0.02 - 0.17j, (0.03, 0.025)), (0.03 - 0.13j, (0.025, 0.03))):
+        brush.ellipse(foot + shift, radii, (120, 178, 96))
+
+
+def _desert(brush: Brush, light: Light, layout: Layout) -> None:
+    _sky(brush, light, layout)
+    mesa = layout.choice((0.2, 0.8))
+    for x, top, half in ((mesa, 0.38, 0.2), (mesa - 0.28, 0.47, 0.12), (1.05 - mesa, 0.5, 0.1)):
+        brush.polygon([complex(x - half, 0.66), complex(x - 0.75 * half, top),
+                       complex(x + 0.7 * half, top), complex(x + half, 0.66)],
+                      (178, 84, 58))  # fmt: skip
+        brush.rectangle(complex(x - 0.84 * half, top + 0.05), complex(x + 0.8 * half, top + 0.08),
+                        (206, 112, 74))  # fmt: skip
+    for x, y, colour in ((0.0, 0.76, (240, 164, 84)), (0.62, 0.78, (230, 148, 72)),
+                         (1.15, 0.76, (240, 164, 84))):  # fmt: skip
+        brush.ellipse(complex(x, y), (0.46, 0.18), colour)
+    _ground(brush, 0.74, (246, 178, 96))
+    for k in range(6):
+        at = complex(LEFT + 0.24 * k + 0.1 * (k % 2), 0.80 + 0.03 * (k % 3))
+        brush.stroke((at, at + 0.05 - 0.012j, at + 0.13), (222, 146, 72), 0.01)
+    side = layout.choice((-1, 1))
+    _cactus(brush, complex(0.5 - 0.42 * side, 0.82), 1.15)
+    _cactus(brush, complex(0.5 + 0.36 * side, 0.76), 0.75)
+
+
+def _cactus(brush: Brush, foot: complex, size: float) -> None:
+    green, ridge = (44, 138, 78), (96, 180, 104)
+    trunk = (foot, foot - 0.42j * size)
+    for side, low, high in ((-1, 0.16, 0.30), (1, 0.22, 0.36)):
+        elbow = foot + size * complex(0.1 * side, -low)
+        arm = (foot - 1j * low * size, elbow, elbow - 1j * (high - low) * size)
+        brush.stroke(arm, green, 0.05 * size)
+    brush.stroke(trunk, green, 0.085 * size)
+    for x in (-0.016, 0.016):
+        brush.stroke((foot + size * x, foot + size * (x - 0.41j)), ridge, 0.01 * size)
+    brush.ellipse(foot - 0.47j * size, (0.03 * size, 0.022 * size), (255, 120, 160))
+
+
 PLACE_DRAWINGS: Mapping[str, Place] = MappingProxyType(
     {
         "park": _park,
@@ -463,6 +541,8 @@ PLACE_DRAWINGS: Mapping[str, Place] = MappingProxyType(
         "bedroom": _bedroom,
         "snowy mountain": _mountain,
         "castle garden": _castle,
+        "library": _library,
+        "desert": _desert,
     }
 )
-INDOORS = frozenset({"kitchen", "bedroom"})
+INDOORS = frozenset({"kitchen", "bedroom", "library"})

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 Colour = tuple[int, int, int]
 
-CHARACTERS = ("girl", "boy", "old man", "robot", "cat", "bear", "rabbit", "fox")
+CHARACTERS = (
+    "girl", "boy", "old man", "robot", "cat", "bear", "rabbit", "fox", "penguin", "dog",
+)  # fmt: skip
 ACTIONS = (
     "walking", "running", "jumping", "waving", "dancing", "sitting", "sleeping", "reading",
+    "eating", "flying a kite",
 )  # fmt: skip
 PLACES = (
     "park", "beach", "forest", "city street",
-    "kitchen", "bedroom", "snowy mountain", "castle garden",
+    "kitchen", "bedroom", "snowy mountain", "castle garden", "library", "desert",
 )  # fmt: skip
 TIMES = ("day", "sunset", "night")
 PALETTE: MappingProxyType[str, Colour] = MappingProxyType(
@@ -61,13 +65,33 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One picture. `layout_seed` places trees, furniture and the like."""
+    """One picture. `layout_seed` places trees, furniture and the like. A `mirror` or a framed
+    `portrait` stands on the side the first figure leaves free; a portrait shows another scene."""
 
     place: str
     time_of_day: str
     layout_seed: int
     figures: tuple[Figure, ...]
     camera: Camera
+    mirror: bool = False
+    portrait: "Scene | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """Somebody who can be seen in a picture, in person or as a `mirror` or `portrait` image.
+
+    `x` and `y` (downwards) are the middle of the body and `size` the height of the standing
+    figure without hat and ears, all in [0, 1] of the picture, as the camera sees it."""
+
+    where: Literal["figure", "mirror", "portrait"]
+    character: str
+    action: str
+    outfit: Outfit
+    x: float
+    y: float
+    size: float
+    facing: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

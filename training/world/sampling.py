@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.world.actions import CYCLES, STRIDES
+from training.world.actions import CYCLES, REACHES, STRIDES
+from training.world.characters import LOOKS
 from training.world.records import (
     ACTIONS,
     CHARACTERS,
@@ -19,22 +20,32 @@ from training.world.records import (
 )
 
 LAYOUTS = 32
-_COMPANIES = ("one", "twice", "two", "nobody")
-_SHARES = (0.47, 0.35, 0.12, 0.06)
+_COMPANIES = ("one", "twice", "mirror", "portrait", "two", "nobody")
+_SHARES = (0.42, 0.20, 0.06, 0.17, 0.12, 0.03)
+_ROOM = 0.87  # the height above the ground that every camera shows
+_MARGIN = 0.05  # of the picture's width on both sides that a camera may cut off
+_UPRIGHT = ("waving", "dancing", "sitting", "reading", "eating", "walking", "running", "jumping")
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """One picture: one figure, the same figure twice (far-apart parts that must agree), two
-    different figures, or nobody."""
-    return _scene(rng, figures=_company(rng, str(rng.choice(_COMPANIES, p=_SHARES))))
+    """One picture: one figure, two different figures, nobody, or one figure that is seen twice
+    (in person, in a mirror or in a portrait), so that far-apart parts must agree."""
+    kind = str(rng.choice(_COMPANIES, p=_SHARES))
+    if kind == "portrait":
+        return _with_portrait(rng)
+    if kind == "mirror":
+        figure = replace(_figure(rng), action=_pick(rng, _UPRIGHT))
+        return replace(_scene(rng, figures=(_aside(rng, figure),)), mirror=True)
+    return _scene(rng, figures=_company(rng, kind))
 
 
 def sample_clip(rng: np.random.Generator, num_frames: int = 16) -> Clip:
-    """A clip of `num_frames` frames, half of them inside one place, half leading one figure from
-    one place and action to another, clothes kept, as the neighbours of a story do."""
+    """A clip of `num_frames` frames, 45 % of them inside one place, 55 % leading one figure (or
+    two that go along) from one place and action to another, clothes kept, as the neighbours of a
+    story do."""
     if num_frames < 2:
         raise ValueError(f"num_frames: {num_frames} is not at least 2")
-    if rng.random() < 0.5:
+    if rng.random() < 0.45:
         return _clip_inside(rng, num_frames)
     return _clip_between(rng, num_frames)
 
@@ -50,7 +61,7 @@ def _scene(rng: np.random.Generator, *, figures: tuple[Figure, ...]) -> Scene:
 
 
 def _camera(rng: np.random.Generator) -> Camera:
-    return Camera(pan_x=float(rng.uniform(-0.07, 0.07)), zoom=float(rng.uniform(1.0, 1.12)))
+    return Camera(pan_x=float(rng.uniform(-0.04, 0.04)), zoom=float(rng.uniform(1.0, 1.06)))
 
 
 def _pick(
@@ -70,8 +81,8 @@ def _figure(rng: np.random.Generator) -> Figure:
         outfit=_outfit(rng),
         action=_pick(rng, ACTIONS),
         phase=float(rng.random()),
-        x=float(rng.uniform(0.40, 0.60)),
-        scale=float(rng.uniform(0.56, 0.65)),
+        x=float(rng.uniform(0.42, 0.58)),
+        scale=float(rng.uniform(0.74, 0.84)),
         facing=int(rng.choice((-1, 1))),
     )
 
@@ -81,39 +92,93 @@ def _company(rng: np.random.Generator, kind: str) -> tuple[Figure, ...]:
     if kind == "nobody":
         return ()
     if kind == "one":
-        return (first,)
-    second = first if kind == "twice" else _companion(rng, first)
+        return (_fitted(first, 0.86),)
+    second = _twin(rng, first) if kind == "twice" else _companion(rng, first)
     return _side_by_side(rng, first, second)
 
 
+def _twin(rng: np.random.Generator, first: Figure) -> Figure:
+    """The same figure, in three of five at the same action, turned either way."""
+    action = first.action if rng.random() < 0.6 else _other(rng, ACTIONS, first.action)
+    return replace(first, action=action, facing=int(rng.choice((-1, 1))))
+
+
+def _other(rng: np.random.Generator, names: tuple[str, ...], but: str) -> str:
+    return _pick(rng, tuple(name for name in names if name != but))
+
+
 def _companion(rng: np.random.Generator, first: Figure) -> Figure:
-    others = tuple(name for name in CHARACTERS if name != first.character)
     action = first.action if rng.random() < 0.5 else _pick(rng, ACTIONS)
-    return replace(_figure(rng), character=_pick(rng, others), action=action)
+    return replace(_figure(rng), character=_other(rng, CHARACTERS, first.character), action=action)
 
 
 def _side_by_side(rng: np.random.Generator, first: Figure, second: Figure) -> tuple[Figure, Figure]:
-    scale = float(rng.uniform(0.50, 0.56))
-    left = replace(first, x=float(rng.uniform(0.24, 0.28)), scale=_fitting(first, scale))
-    right = replace(
-        second,
-        x=float(rng.uniform(0.72, 0.76)),
-        scale=_fitting(second, scale),
-        phase=float(rng.random()),
-        facing=int(rng.choice((-1, 1))),
+    """Two figures that leave each other's clothes free, one of them often farther away."""
+    left = replace(first, x=float(rng.uniform(0.22, 0.34)))
+    right = replace(second, x=float(rng.uniform(0.66, 0.78)), phase=float(rng.random()))
+    pair = [
+        _fitted(_inwards(replace(each, scale=float(rng.uniform(0.48, 0.66)))), 0.54)
+        for each in (left, right)
+    ]
+    return (pair[0], replace(pair[1], x=max(pair[1].x, pair[0].x + 0.34 * _summed(pair))))
+
+
+def _summed(pair: list[Figure]) -> float:
+    return sum(figure.scale for figure in pair)
+
+
+def _inwards(figure: Figure) -> Figure:
+    """Who flies a kite at the side faces the middle, where there is room for the string."""
+    if figure.action != "flying a kite":
+        return figure
+    return replace(figure, facing=1 if figure.x < 0.5 else -1)
+
+
+def _aside(rng: np.random.Generator, figure: Figure) -> Figure:
+    """The figure on one side, so that the other is free for a mirror or a portrait."""
+    x = 0.5 + float(rng.choice((-1, 1))) * float(rng.uniform(0.24, 0.27))
+    moved = replace(figure, x=x, scale=float(rng.uniform(0.54, 0.64)))
+    return _fitted(_inwards(moved), 0.54)
+
+
+def _fitted(figure: Figure, width: float) -> Figure:
+    """The figure made so small, and moved so far, that all of it is in the picture.
+
+    `width` is the share of the picture's width that it may fill; kites may reach farther."""
+    back, front, above = REACHES[figure.action]
+    height = LOOKS[figure.character].height + above
+    across = back + 0.4 if figure.action == "flying a kite" else back + front
+    scale = min(figure.scale, _ROOM / height, width / across)
+    left, right = (back, front) if figure.facing > 0 else (front, back)
+    least, most = left * scale + _MARGIN, 1 - right * scale - _MARGIN
+    x = min(max(figure.x, least), most) if least < most else 0.5 * (least + most)
+    return replace(figure, scale=scale, x=x)
+
+
+def _with_portrait(rng: np.random.Generator) -> Scene:
+    """A figure beside its portrait: the same clothes elsewhere, at another time and action."""
+    figure = _aside(rng, _figure(rng))
+    scene = _scene(rng, figures=(figure,))
+    painted = _elsewhere(rng, scene)
+    upright = _other(rng, _UPRIGHT, figure.action)
+    inside = _fitted(replace(painted.figures[0], action=upright), 0.54)
+    back, front, _ = REACHES[inside.action]
+    middle = 0.5 - 0.5 * inside.scale * inside.facing * (front - back)
+    return replace(
+        scene,
+        portrait=replace(
+            painted,
+            figures=(replace(inside, x=middle),),
+            camera=Camera(zoom=painted.camera.zoom),
+            time_of_day=_other(rng, TIMES, scene.time_of_day),
+        ),
     )
-    return (left, right)
-
-
-def _fitting(figure: Figure, scale: float) -> float:
-    """A sleeper lies across the picture and has half of it when there are two."""
-    return 0.8 * scale if figure.action == "sleeping" else scale
 
 
 def _clip_inside(rng: np.random.Generator, num_frames: int) -> Clip:
-    kind = _pick(rng, ("one", "twice", "two"), (0.75, 0.15, 0.10))
+    kind = _pick(rng, ("one", "twice", "two"), (0.75, 0.10, 0.15))
     scene = _scene(rng, figures=_company(rng, kind))
-    room = 1.0 if kind == "one" else 0.3
+    room = 0.72 if kind == "one" else 0.2
     pace = float(rng.uniform(0.85, 1.15))
     end = _camera(rng)
     return Clip(
@@ -144,8 +209,8 @@ def _between(start: Camera, end: Camera, share: float) -> Camera:
 
 
 def _clip_between(rng: np.random.Generator, num_frames: int) -> Clip:
-    start = _scene(rng, figures=_company(rng, "one"))
-    end = _neighbour(rng, start)
+    start = _scene(rng, figures=_company(rng, _pick(rng, ("one", "two"), (0.9, 0.1))))
+    end = _elsewhere(rng, start)
     pace = float(rng.uniform(0.85, 1.15))
     times = np.linspace(0.0, 1.0, num_frames).tolist()
     mixes = tuple(_eased(time) for time in times)
@@ -158,16 +223,23 @@ def _clip_between(rng: np.random.Generator, num_frames: int) -> Clip:
     )
 
 
-def _neighbour(rng: np.random.Generator, start: Scene) -> Scene:
-    """A scene elsewhere, with the same figure in the same clothes at another action."""
-    figure = start.figures[0]
-    actions = tuple(name for name in ACTIONS if name != figure.action)
-    places = tuple(name for name in PLACES if name != start.place)
-    moved = replace(_figure(rng), character=figure.character, outfit=figure.outfit)
-    moved = replace(moved, action=_pick(rng, actions), facing=figure.facing)
-    end = _scene(rng, figures=(moved,))
+def _elsewhere(rng: np.random.Generator, start: Scene) -> Scene:
+    """A scene in another place, with the same figures in the same clothes at other actions."""
+    place = _other(rng, PLACES, start.place)
+    end = _scene(rng, figures=_moved(rng, start.figures))
     kept = start.time_of_day if rng.random() < 0.6 else end.time_of_day
-    return replace(end, place=_pick(rng, places), time_of_day=kept)
+    return replace(end, place=place, time_of_day=kept)
+
+
+def _moved(rng: np.random.Generator, figures: tuple[Figure, ...]) -> tuple[Figure, ...]:
+    """The same figures at other actions; two of them keep their sides and do the same."""
+    grounded = tuple(name for name in ACTIONS if len(figures) == 1 or name != "flying a kite")
+    action = _other(rng, grounded, figures[0].action)
+    acting = [replace(figure, action=action) for figure in figures]
+    if len(acting) == 2:
+        return _side_by_side(rng, acting[0], acting[1])
+    fresh = _figure(rng)
+    return (_fitted(replace(acting[0], x=fresh.x, scale=fresh.scale), 0.86),)
 
 
 def _eased(time: float) -> float:
@@ -178,12 +250,22 @@ def _eased(time: float) -> float:
 def _on_the_way(start: Scene, end: Scene, time: float, *, mix: float, pace: float) -> Scene:
     """The scene at `time`: the nearer place, the figure's way from one x to the other."""
     nearer = start if mix < 0.5 else end
-    first, last = start.figures[0], end.figures[0]
+    figures = tuple(
+        _between_figures((first, last), now, mix=mix, walked=pace * time)
+        for first, last, now in zip(start.figures, end.figures, nearer.figures, strict=True)
+    )
+    return replace(nearer, figures=figures, camera=_between(start.camera, end.camera, mix))
+
+
+def _between_figures(
+    ends: tuple[Figure, Figure], now: Figure, *, mix: float, walked: float
+) -> Figure:
+    first, last = ends
     cycles = (1 - mix) * CYCLES[first.action] + mix * CYCLES[last.action]
-    figure = replace(
-        nearer.figures[0],
-        phase=(first.phase + cycles * pace * time) % 1.0,
+    return replace(
+        now,
+        phase=(first.phase + cycles * walked) % 1.0,
         x=(1 - mix) * first.x + mix * last.x,
         scale=(1 - mix) * first.scale + mix * last.scale,
+        facing=first.facing,
     )
-    return replace(nearer, figures=(figure,), camera=_between(start.camera, end.camera, mix))
