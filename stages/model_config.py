@@ -4,11 +4,19 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from stages.settings import Settings
 from stages.storage import checksum
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 """Holds the packages, and beside them the bundled `models/` and `configs/`."""
+
+
+UNSAFE = frozenset(
+    {".bin", ".ckpt", ".h5", ".joblib", ".msgpack", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".py"}
+)
+"""Ends of the names of files that can run code when they are loaded."""
 
 
 class ModelConfig(Settings):
@@ -24,9 +32,47 @@ class ModelConfig(Settings):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
+class PartConfig(Settings):
+    """Where one part beside the text-to-image pipeline lies."""
+
+    path: str | None = None
+    """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
+    subfolder: str | None = None
+    revision: str | None = None
+    """Commit of a hub repository of its own."""
+    variant: str | None = None
+    """Variant of the weight files, such as "fp16"."""
+
+
+class IPAdapterConfig(Settings):
+    """An image prompt adapter (IP-Adapter, arXiv 2308.06721) of one embedding per image."""
+
+    path: str = "models/pocket"
+    """A bundled folder, a local folder, or a repository of the hub."""
+    subfolder: str = "image_prompt"
+    weight_name: str = Field(default="ip-adapter_pocket.safetensors", pattern=r"\.safetensors$")
+    """The file; it must belong to the family of the UNet (SD1.5, SD2.1, SDXL, pocket)."""
+    revision: str | None = None
+    """Commit of a hub repository."""
+    scale: float = Field(default=0.6, ge=0, le=1)
+    """Weight of the image prompt beside the text; 0: the adapter changes nothing."""
+
+
 def resolve(path: str) -> str:
-    """The bundled folder of that name if there is one, else `path` as it stands."""
+    """The bundled folder of that name if there is one, else `path` as it stands.
+
+    Raises:
+        ValueError: it is a folder with weights in a format that can run code when it is loaded, or
+            with code.
+    """
     bundled = PACKAGE_ROOT / path
+    folder = bundled if bundled.is_dir() else Path(path)
+    unsafe = sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in UNSAFE)
+    if unsafe:
+        raise ValueError(
+            f"model {path}: holds {unsafe[0]}; weights must be safetensors, and no file may end in"
+            f" {', '.join(sorted(UNSAFE))}"
+        )
     return str(bundled) if bundled.is_dir() else path
 
 

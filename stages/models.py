@@ -1,12 +1,13 @@
 """Loads pretrained models: from a folder, from the package itself, or from the Hugging Face hub."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 
-from stages.model_config import ModelConfig, resolve
+from stages.model_config import ModelConfig, PartConfig, resolve
 
 
 def torch_dtype(config: ModelConfig) -> torch.dtype:
@@ -30,15 +31,62 @@ def load_pipeline(config: ModelConfig) -> Any:
     return pipeline.to(config.device)
 
 
+def location(part: PartConfig, model: ModelConfig) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that say where `part` lies."""
+    if part.path is None:
+        return {
+            "pretrained_model_name_or_path": resolve(model.path),
+            "subfolder": part.subfolder or "",
+            "revision": model.revision,
+        }
+    return {
+        "pretrained_model_name_or_path": resolve(part.path),
+        "subfolder": part.subfolder or "",
+        "revision": part.revision,
+    }
+
+
+def load_part(kind: Any, part: PartConfig, model: ModelConfig) -> Any:
+    """A model of class `kind` of diffusers or transformers, ready for inference; safetensors only.
+
+    Raises:
+        OSError: there is no such model at that place.
+        ValueError: it lacks weights, which would be left as they were drawn at random.
+    """
+    place = location(part, model)
+    loaded, info = kind.from_pretrained(
+        **place,
+        variant=part.variant,
+        dtype=torch_dtype(model),
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    if missing := sorted(info["missing_keys"]):
+        where = "/".join(filter(None, (place["pretrained_model_name_or_path"], place["subfolder"])))
+        raise ValueError(f"{where}: no {kind.__name__}: lacks the weights {', '.join(missing)}")
+    return loaded.to(model.device).eval()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptEmbeds:
-    """Texts for the UNet, the guidance branches first: [negative, positive].
+    """Prompts for the UNet, the guidance branches first: [negative, positive].
 
-    prompt_embeds: (2, P, L, D); pooled: (2, P, D) of SDXL's second encoder, else None.
+    prompt_embeds: (2, P, L, D); pooled: (2, P, D) of SDXL's second encoder, else None;
+    image_tokens: (2, P, T, D) where the UNet holds an IP-Adapter, else None.
     """
 
     prompt_embeds: torch.Tensor
     pooled: torch.Tensor | None
+    image_tokens: torch.Tensor | None = None
+
+    def of(self, branches: Sequence[int]) -> "PromptEmbeds":
+        """Those of some of the guidance branches."""
+        rows = list(branches)
+        return PromptEmbeds(
+            prompt_embeds=self.prompt_embeds[rows],
+            pooled=None if self.pooled is None else self.pooled[rows],
+            image_tokens=None if self.image_tokens is None else self.image_tokens[rows],
+        )
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from stages.model_config import ModelConfig
+from stages.model_config import IPAdapterConfig, ModelConfig, PartConfig
 from stages.settings import Settings
 
 
@@ -61,6 +61,18 @@ class ConsistencyConfig(Settings):
         return self.coverage != "none" and inside
 
 
+class ImagePromptConfig(IPAdapterConfig):
+    """Image prompts of the panels, beside their texts.
+
+    A panel is prompted by the reference images of its characters; in a story that has none, every
+    panel is prompted by the first one, which is rendered for that alone and without the adapter.
+    """
+
+    image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
+    """The CLIP image encoder that the adapter was trained with."""
+    feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
+
+
 class KeyframesConfig(Settings):
     """How keyframes are rendered."""
 
@@ -74,5 +86,7 @@ class KeyframesConfig(Settings):
     """Classifier-free guidance; up to 1 the negative prompt has no effect and is not computed."""
     scheduler: SchedulerConfig = SchedulerConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
+    image_prompt: ImagePromptConfig | None = None
+    """None: prompts are text alone."""
     batch_size: int = Field(default=4, ge=1)
     """Panels of one model call wherever panels do not have to run together."""

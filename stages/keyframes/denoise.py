@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from stages.heartbeat import beat
 from stages.keyframes.attention import (
     Bank,
     LockStep,
@@ -78,7 +80,15 @@ class Denoiser:
         self._scheduler = scheduler
         self._attention = attention
         self._config = config
-        self._branches = slice(0 if config.guidance_scale > 1 else 1, 2)
+        self._branches = range(0 if config.guidance_scale > 1 else 1, 2)
+        self._branches_apart = False
+
+    def smaller(self) -> "Denoiser":
+        """The same loop with less memory: one panel, or one guidance branch, in a UNet call."""
+        smaller = copy(self)
+        smaller._config = self._config.model_copy(update={"batch_size": 1})
+        smaller._branches_apart = True
+        return smaller
 
     @torch.inference_mode()
     def __call__(self, story: StoryLatents, embeds: PromptEmbeds) -> Tensor:
@@ -113,23 +123,46 @@ class Denoiser:
     def _predict(
         self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
     ) -> Tensor:
-        rows = list(one.panels)
-        text = embeds.prompt_embeds[self._branches, rows]
-        sample = repeat(model_input[rows], "p c h w -> (g p) c h w", g=len(text))
+        # What recorded references hold of all branches is read by all of them.
+        apart = self._branches_apart and not isinstance(one.plan, RecordReferences | ReadReferences)
+        calls = [(branch,) for branch in self._branches] if apart else [tuple(self._branches)]
+        predicted = [self._call(one, model_input, timestep, embeds.of(call)) for call in calls]
+        return guide(torch.cat(predicted), self._config.guidance_scale)
+
+    def _call(
+        self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
+    ) -> Tensor:
+        """What the UNet predicts for each branch of `embeds`, (G, P, C, h, w)."""
+        rows, num_branches = list(one.panels), len(embeds.prompt_embeds)
+        sample = repeat(model_input[rows], "p c h w -> (g p) c h w", g=num_branches)
         with self._attention.following(one.plan):
             predicted = self._unet(
                 sample.to(self._unet.dtype),
                 timestep,
-                encoder_hidden_states=rearrange(text, "g p l d -> (g p) l d"),
+                encoder_hidden_states=self._conditions(embeds, rows),
                 added_cond_kwargs=self._added_conditions(embeds, rows),
             ).sample.to(model_input.dtype)
-        branches = rearrange(predicted, "(g p) c h w -> g p c h w", g=len(text))
-        return guide(branches, self._config.guidance_scale)
+        beat()
+        by_branch: Tensor = rearrange(predicted, "(g p) c h w -> g p c h w", g=num_branches)
+        return by_branch
+
+    def _conditions(
+        self, embeds: PromptEmbeds, rows: list[int]
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """What the UNet cross-attends to: text, and image tokens if it holds an IP-Adapter."""
+        text = self._of_rows(embeds.prompt_embeds, rows)
+        if embeds.image_tokens is None:
+            return text
+        return text, [self._of_rows(embeds.image_tokens, rows)]
+
+    def _of_rows(self, values: Tensor, rows: list[int]) -> Tensor:
+        """(G, P, ...) to the panels of one UNet call, (G * rows, ...)."""
+        return rearrange(values[:, rows], "g p ... -> (g p) ...")
 
     def _added_conditions(self, embeds: PromptEmbeds, rows: list[int]) -> dict[str, Tensor]:
         if embeds.pooled is None:
             return {}
-        pooled = rearrange(embeds.pooled[self._branches, rows], "g p d -> (g p) d")
+        pooled = self._of_rows(embeds.pooled, rows)
         size = (self._config.height, self._config.width)
         sizes_and_crop = pooled.new_tensor([*size, 0, 0, *size])
         return {"text_embeds": pooled, "time_ids": sizes_and_crop.expand(len(pooled), -1)}

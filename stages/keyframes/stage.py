@@ -2,52 +2,44 @@
 
 import io
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
-import fsspec
 import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from stages.heartbeat import beat
 from stages.keyframes.attention import assert_installed, install_attention
 from stages.keyframes.config import KeyframesConfig
 from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise
+from stages.keyframes.image_prompt import ImagePrompt
 from stages.models import PromptEmbeds, encode_prompts, load_pipeline
+from stages.pictures import read_reference
 from stages.records import Keyframe, Panel
 from stages.schedulers import build_scheduler
 from stages.seeds import derive_seed
 from stages.storage import Output
+from stages.units import KeyframesUnit, ReferenceImage
 
-__all__ = ["KeyframesConfig", "KeyframesStage", "KeyframesUnit"]
+__all__ = ["KeyframesConfig", "KeyframesStage", "KeyframesUnit", "ReferenceImage"]
 
 BLACK = -1 + 1 / 255
 """Pixels are in [-1, 1]; below this they round to 0 of 255."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyframesUnit:
-    """The panels of one story, at least one, in order, and its characters' reference images.
-
-    Attention couples the panels, so a story is rendered as a whole. `reference_images` are local
-    paths or fsspec URLs, distinct and in the order of the characters.
-    """
-
-    story_id: str
-    panels: tuple[Panel, ...]
-    reference_images: tuple[str, ...]
 
 
 class KeyframesStage:
     """Renders the keyframes of a story; a stage that exists has its model loaded."""
 
     def __init__(self, *, output_url: str, config: KeyframesConfig) -> None:
-        """Load the model and put Consistent Self-Attention into its UNet.
+        """Load the model; put the image prompts, then Consistent Self-Attention into its UNet.
 
         Raises:
-            ValueError: `width` or `height` does not suit the model.
+            ValueError: `width` or `height`, or the image prompt adapter, does not suit the model.
         """
         use_deterministic_kernels()
         self._config = config
@@ -57,9 +49,19 @@ class KeyframesStage:
         vae = self._pipeline.vae
         if vae.config.force_upcast and vae.dtype != torch.float32:
             vae.to(torch.float32)  # SDXL's VAE overflows in float16
+        self._image_prompt = _load_image_prompt(self._pipeline, config)
         self._attention = install_attention(self._pipeline.unet, config.consistency.layers)
         scheduler = build_scheduler(config.scheduler, self._pipeline.scheduler)
         self._denoise = Denoiser(self._pipeline.unet, scheduler, self._attention, config)
+        self._degraded = False
+
+    def smaller(self) -> "KeyframesStage":
+        """The same stage on the same model, with less memory; its keyframes are `degraded`."""
+        smaller = copy(self)
+        smaller._config = self._config.model_copy(update={"batch_size": 1})
+        smaller._denoise = self._denoise.smaller()
+        smaller._degraded = True
+        return smaller
 
     def __call__(self, unit: KeyframesUnit) -> tuple[Keyframe, ...]:
         """Render and publish the keyframes, `keyframes/{story_id}/{keyframe_index:04d}.png`.
@@ -69,19 +71,57 @@ class KeyframesStage:
                 finite; the message names the story and the image.
         """
         assert_installed(self._pipeline.unet, self._attention)
-        latents = self._denoise(self._start(unit), self._encode(unit))
-        images = self._decode(latents)
+        references = [self._read_image(image.path, unit) for image in unit.reference_images]
+        images = self._render(unit, references, self._image_tokens(unit, references))
         _check_images(images, unit)
         return tuple(
             self._publish(panel, image) for panel, image in zip(unit.panels, images, strict=True)
         )
 
-    def _start(self, unit: KeyframesUnit) -> StoryLatents:
+    def _read_image(self, path: str, unit: KeyframesUnit) -> Image.Image:
+        try:
+            return read_reference(self._output, path)
+        except ValueError as error:
+            message = f"story {unit.story_id}: reference image {path}: {error}"
+            raise ValueError(message) from error
+
+    def _image_tokens(
+        self, unit: KeyframesUnit, references: Sequence[Image.Image]
+    ) -> Tensor | None:
+        """Those of the reference images themselves, then of the panels."""
+        if self._image_prompt is None:
+            return None
+        if not references:
+            first_panel = self._render_first_panel(unit, self._image_prompt)
+            return self._image_prompt.tokens([first_panel], [(0,)] * len(unit.panels))
+        prompts: list[tuple[int, ...]] = [(index,) for index in range(len(references))]
+        prompts += [_references_of(panel, unit) for panel in unit.panels]
+        return self._image_prompt.tokens(references, prompts)
+
+    def _render_first_panel(self, unit: KeyframesUnit, image_prompt: ImagePrompt) -> Image.Image:
+        """What the text of the first panel alone gives."""
+        alone = replace(unit, panels=unit.panels[:1])
+        with image_prompt.off():
+            images = self._render(alone, [], image_prompt.tokens([], [()]))
+        _check_images(images, alone)
+        return _to_image(images[0])
+
+    def _render(
+        self,
+        unit: KeyframesUnit,
+        references: Sequence[Image.Image],
+        image_tokens: Tensor | None,
+    ) -> Tensor:
+        """Pixels (P, height, width, 3) in [-1, 1]; image tokens (2, references + P, T, D)."""
+        embeds = replace(self._encode(unit.panels, len(references)), image_tokens=image_tokens)
+        return self._decode(self._denoise(self._start(unit, references), embeds))
+
+    def _start(self, unit: KeyframesUnit, references: Sequence[Image.Image]) -> StoryLatents:
         seed = unit.panels[0].seed
         shape = self._latent_shape()
-        seeds = [derive_seed(seed, "anchor", i) for i in range(len(unit.reference_images))]
+        seeds = [derive_seed(seed, "anchor", i) for i in range(len(references))]
         noise = torch.stack([draw_noise(shape, panel.seed) for panel in unit.panels])
-        anchors = [self._encode_image(_read_image(path, unit)) for path in unit.reference_images]
+        anchors = [self._encode_image(image) for image in references]
         anchor_noise = [draw_noise(shape, anchor_seed) for anchor_seed in seeds]
         device, none = self._config.model.device, noise[:0]
         return StoryLatents(
@@ -91,11 +131,11 @@ class KeyframesStage:
             seed=seed,
         )
 
-    def _encode(self, unit: KeyframesUnit) -> PromptEmbeds:
+    def _encode(self, panels: Sequence[Panel], num_references: int) -> PromptEmbeds:
         # A reference image has no words of its own: the model sees it without a prompt.
-        blank = [""] * len(unit.reference_images)
-        prompts = blank + [panel.prompt for panel in unit.panels]
-        negative_prompts = blank + [panel.negative_prompt for panel in unit.panels]
+        blank = [""] * num_references
+        prompts = blank + [panel.prompt for panel in panels]
+        negative_prompts = blank + [panel.negative_prompt for panel in panels]
         return encode_prompts(self._pipeline, prompts, negative_prompts)
 
     def _latent_shape(self) -> tuple[int, int, int]:
@@ -120,14 +160,16 @@ class KeyframesStage:
         shift, scale = _shift_and_scale(vae)
         latents = (latents / scale + shift).to(vae.dtype)
         groups = chunks(range(len(latents)), self._config.batch_size)
-        decoded = [vae.decode(latents[list(group)]).sample for group in groups]
+        decoded = []
+        for group in groups:
+            decoded.append(vae.decode(latents[list(group)]).sample)
+            beat()
         pixels = torch.cat(decoded)[: len(latents)].float().cpu()
         return rearrange(pixels, "p c h w -> p h w c")
 
     def _publish(self, panel: Panel, pixels: Tensor) -> Keyframe:
-        image = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        content = io.BytesIO()
-        Image.fromarray(image.numpy()).save(content, format="PNG")
+        image, content = _to_image(pixels), io.BytesIO()
+        image.save(content, format="PNG")
         path = f"keyframes/{panel.story_id}/{panel.keyframe_index:04d}.png"
         file = self._output.publish(path, content.getvalue())
         return Keyframe(
@@ -136,9 +178,10 @@ class KeyframesStage:
             path=file.path,
             size=file.size,
             sha256=file.sha256,
-            width=image.shape[1],
-            height=image.shape[0],
+            width=image.width,
+            height=image.height,
             seed=panel.seed,
+            degraded=self._degraded,
         )
 
 
@@ -156,17 +199,25 @@ def _check_size(pipeline: Any, config: KeyframesConfig) -> None:
             raise ValueError(f"keyframes.{name}: {value}, allowed are multiples of {multiple}")
 
 
+def _load_image_prompt(pipeline: Any, config: KeyframesConfig) -> ImagePrompt | None:
+    if config.image_prompt is None:
+        return None
+    return ImagePrompt(pipeline, config.image_prompt, config.model)
+
+
+def _references_of(panel: Panel, unit: KeyframesUnit) -> tuple[int, ...]:
+    """Which reference images show a character of this panel."""
+    characters = [image.character for image in unit.reference_images]
+    return tuple(i for i, character in enumerate(characters) if character in panel.characters)
+
+
+def _to_image(pixels: Tensor) -> Image.Image:
+    """(height, width, 3) in [-1, 1] to 8 bits."""
+    return Image.fromarray(((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy())
+
+
 def _shift_and_scale(vae: Any) -> tuple[float, float]:
     return vae.config.shift_factor or 0.0, vae.config.scaling_factor
-
-
-def _read_image(path: str, unit: KeyframesUnit) -> Image.Image:
-    try:
-        with fsspec.open(path, "rb") as file:
-            return ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        message = f"story {unit.story_id}: reference image {path}: cannot be read: {error}"
-        raise ValueError(message) from error
 
 
 def _check_images(images: Tensor, unit: KeyframesUnit) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from stages.keyframes.config import SchedulerConfig
-from stages.model_config import ModelConfig
+from stages.model_config import IPAdapterConfig, ModelConfig, PartConfig
 from stages.settings import Settings
 
 
@@ -55,30 +55,6 @@ class MotionSchedulerConfig(SchedulerConfig):
         if self.beta_schedule is not None:
             options["beta_schedule"] = self.beta_schedule
         return options
-
-
-class PartConfig(Settings):
-    """Where one part of the video model lies."""
-
-    path: str | None = None
-    """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
-    subfolder: str | None = None
-    revision: str | None = None
-    """Commit of a hub repository of its own."""
-    variant: str | None = None
-    """Variant of the weight files, such as "fp16"."""
-
-
-class IPAdapterConfig(Settings):
-    """The image prompt adapter of the renderer `image_prompt`."""
-
-    path: str = "h94/IP-Adapter"
-    """A local folder, or a repository of the hub."""
-    subfolder: str = "models"
-    weight_name: str = "ip-adapter_sd15.safetensors"
-    revision: str | None = None
-    scale: float = Field(default=0.6, ge=0)
-    """Weight of the image prompt beside the text."""
 
 
 class MotionConfig(DenoiseConfig):

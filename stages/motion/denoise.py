@@ -8,9 +8,11 @@ T image tokens, D cross-attention channels. `UNetMotionModel` turns (G * B) clip
 from typing import Any
 
 import torch
+from diffusers.models.unets.unet_motion_model import UNetMotionOutput
 from einops import rearrange, repeat
 from torch import Tensor
 
+from stages.heartbeat import beat
 from stages.keyframes.denoise import guide
 from stages.motion.config import Anchor, DenoiseConfig
 
@@ -63,6 +65,7 @@ def denoise_clips(
             sample = _anchored(sample, keyframes)
         prediction = _guided_prediction(unet, sample, timestep, conditions, config)
         latents = scheduler.step(prediction, timestep, latents).prev_sample
+        beat()
     return _anchored(latents, keyframes)
 
 
@@ -82,3 +85,33 @@ def _guided_prediction(
     prediction: Tensor = unet(branches, timestep, encoder_hidden_states=conditions).sample.float()
     by_branch = rearrange(prediction, "(g b) ... -> g b ...", g=config.num_branches)
     return guide(by_branch, config.guidance_scale)
+
+
+class BranchByBranch:
+    """A `UNetMotionModel`, called with one guidance branch at a time: it needs less memory."""
+
+    def __init__(self, unet: Any, num_branches: int) -> None:
+        self._unet = unet
+        self._num_branches = num_branches
+        self.dtype = unet.dtype
+
+    def __call__(
+        self, sample: Tensor, timestep: Tensor, *, encoder_hidden_states: Conditions
+    ) -> Any:
+        """What the model predicts for all branches, (G * B, C, F, h, w)."""
+        branches = zip(
+            sample.chunk(self._num_branches), self._split(encoder_hidden_states), strict=True
+        )
+        predicted = [
+            self._unet(rows, timestep, encoder_hidden_states=conditions).sample
+            for rows, conditions in branches
+        ]
+        return UNetMotionOutput(sample=torch.cat(predicted))
+
+    def _split(self, conditions: Conditions) -> list[Conditions]:
+        if isinstance(conditions, Tensor):
+            return list(conditions.chunk(self._num_branches))
+        text, images = conditions
+        of_branches = zip(*(image.chunk(self._num_branches) for image in images), strict=True)
+        texts = text.chunk(self._num_branches)
+        return [(text, list(images)) for text, images in zip(texts, of_branches, strict=True)]

@@ -6,16 +6,17 @@ Axes: G guidance branches, F frames, E channels of an image embedding, T image t
 of cross-attention.
 """
 
-from typing import Any
+from copy import copy
+from typing import Self
 
 import torch
-from diffusers.models.embeddings import ImageProjection
 from torch import Tensor
 
-from stages.model_config import resolve
-from stages.motion.config import IPAdapterConfig, MotionConfig
+from stages.image_encoder import ImageEncoder
+from stages.ip_adapter import load_ip_adapter
+from stages.motion.config import MotionConfig
 from stages.motion.denoise import rows_of_frames, rows_of_text
-from stages.motion.image_encoder import ImageEncoder
+from stages.motion.frames import to_pixels
 from stages.motion.parts import load_motion_pipeline
 from stages.motion.renderer import Transition
 from stages.motion.sampler import ClipSampler
@@ -37,44 +38,26 @@ def slerp(first: Tensor, last: Tensor, num_frames: int) -> Tensor:
     return torch.mul(length, turned)
 
 
-def take_image_projection(pipeline: Any, adapter: IPAdapterConfig) -> Any:
-    """Load an IP-Adapter into the UNet; return its projection, (rows, 1, E) to (rows, 1, T, D).
-
-    The UNet would repeat one image over a whole clip. Without its projection it takes the tokens of
-    each frame as they are.
-
-    Raises:
-        ValueError: the adapter does not read one embedding per image.
-    """
-    pipeline.load_ip_adapter(
-        resolve(adapter.path),
-        subfolder=adapter.subfolder,
-        weight_name=adapter.weight_name,
-        revision=adapter.revision,
-        image_encoder_folder=None,
-    )
-    pipeline.set_ip_adapter_scale(adapter.scale)
-    projection = pipeline.unet.encoder_hid_proj
-    (layer,) = projection.image_projection_layers
-    if not isinstance(layer, ImageProjection):
-        raise ValueError(
-            f"ip_adapter {adapter.weight_name}: reads {type(layer).__name__}, only adapters of one"
-            " embedding per image can be interpolated, such as ip-adapter_sd15.safetensors"
-        )
-    pipeline.unet.encoder_hid_proj = None
-    return projection
-
-
 class ImagePromptRenderer:
     """CLIP image embeddings, turned from keyframe to keyframe, as image prompts of the frames."""
 
     def __init__(self, config: MotionConfig) -> None:
         """Load the models: motion modules, then the IP-Adapter, then keyframe reading."""
         pipeline = load_motion_pipeline(config)
-        self._projection = take_image_projection(pipeline, config.ip_adapter)
+        self._image_encoder = ImageEncoder(
+            config.model, config.image_encoder, config.feature_extractor
+        )
+        self._projection = load_ip_adapter(
+            pipeline, config.ip_adapter, self._image_encoder.embedding_dim
+        )
         self._sampler = ClipSampler(pipeline, config)
-        self._image_encoder = ImageEncoder(config)
         self._config = config
+
+    def smaller(self) -> Self:
+        """The same renderer with less memory."""
+        smaller = copy(self)
+        smaller._sampler = self._sampler.smaller()
+        return smaller
 
     @property
     def max_frames(self) -> int:
@@ -89,7 +72,8 @@ class ImagePromptRenderer:
     @torch.inference_mode()
     def _image_tokens(self, transition: Transition) -> Tensor:
         """(G * F, 1, T, D); the negative branch gets the adapter's empty image."""
-        first, last = self._image_encoder.embeds(torch.stack([transition.first, transition.last]))
+        ends = to_pixels(torch.stack([transition.first, transition.last]))
+        first, last = self._image_encoder.embeds(ends)
         embeds = slerp(first, last, transition.num_frames).to(first.dtype)
         branches = torch.stack([torch.zeros_like(embeds), embeds])[-self._config.num_branches :]
         rows = rows_of_frames(branches[:, None, :, None])

@@ -1,42 +1,11 @@
-"""Loads the parts of a video model that are not in a text-to-image pipeline."""
+"""Loads the video model of a text-to-image pipeline and a motion adapter."""
 
 from typing import Any
 
 from diffusers import MotionAdapter, UNetMotionModel
 
-from stages.model_config import ModelConfig, resolve
-from stages.models import load_pipeline, torch_dtype
-from stages.motion.config import MotionConfig, PartConfig
-
-
-def location(part: PartConfig, model: ModelConfig) -> dict[str, Any]:
-    """Arguments of `from_pretrained` that say where `part` lies."""
-    if part.path is None:
-        return {
-            "pretrained_model_name_or_path": resolve(model.path),
-            "subfolder": part.subfolder or "",
-            "revision": model.revision,
-        }
-    return {
-        "pretrained_model_name_or_path": resolve(part.path),
-        "subfolder": part.subfolder or "",
-        "revision": part.revision,
-    }
-
-
-def load_part(kind: Any, part: PartConfig, model: ModelConfig) -> Any:
-    """A model of class `kind` of diffusers or transformers, ready for inference; safetensors only.
-
-    Raises:
-        OSError: there is no such model at that place.
-    """
-    loaded = kind.from_pretrained(
-        **location(part, model),
-        variant=part.variant,
-        dtype=torch_dtype(model),
-        use_safetensors=True,
-    )
-    return loaded.to(model.device).eval()
+from stages.models import load_part, load_pipeline
+from stages.motion.config import MotionConfig
 
 
 def load_motion_pipeline(config: MotionConfig) -> Any:

@@ -4,7 +4,7 @@ Axes: F frames, H height, W width.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from torch import Tensor
 
@@ -31,6 +31,9 @@ class TransitionRenderer(Protocol):
     @property
     def max_frames(self) -> int:
         """The longest clip that the models can render, in frames."""
+
+    def smaller(self) -> Self:
+        """The same renderer on the same models, with less memory."""
 
     def __call__(self, transition: Transition) -> Tensor:
         """Frames (F, 3, H, W) in [-1, 1], float32 on the CPU; the ends are the keyframes.

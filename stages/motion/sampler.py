@@ -5,16 +5,18 @@ of cross-attention, N tokens of a frame in spatial self-attention.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from stages.heartbeat import beat
 from stages.keyframes.attention import LockStep, assert_installed, install_attention, readers
 from stages.keyframes.denoise import draw_noise
 from stages.models import encode_prompts
 from stages.motion.config import MotionConfig
-from stages.motion.denoise import Conditions, denoise_clips
+from stages.motion.denoise import BranchByBranch, Conditions, denoise_clips
 from stages.motion.renderer import Transition
 from stages.schedulers import build_scheduler
 
@@ -32,6 +34,14 @@ class ClipSampler:
         self._config = config
         self._scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
         self._attention = install_attention(pipeline.unet) if config.read_keyframes else None
+        self._unet = pipeline.unet
+
+    def smaller(self) -> "ClipSampler":
+        """The same sampler with less memory: one frame, or one guidance branch, in a model call."""
+        smaller = copy(self)
+        smaller._config = self._config.model_copy(update={"decode_batch_size": 1})
+        smaller._unet = BranchByBranch(self._pipeline.unet, self._config.num_branches)
+        return smaller
 
     def encode_text(self, transition: Transition) -> Tensor:
         """The text of all guidance branches, (G, 1, L, D)."""
@@ -52,7 +62,7 @@ class ClipSampler:
         noise = draw_noise(shape, transition.seed).to(anchors.device)
         with self._reading_keyframes(transition.num_frames):
             latents = denoise_clips(
-                self._pipeline.unet,
+                self._unet,
                 self._scheduler,
                 noise=noise,
                 keyframes=anchors,
@@ -91,4 +101,8 @@ class ClipSampler:
         vae = self._pipeline.vae
         scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
         batches = scaled.split(self._config.decode_batch_size)
-        return torch.cat([vae.decode(batch).sample.float().cpu() for batch in batches])
+        decoded = []
+        for batch in batches:
+            decoded.append(vae.decode(batch).sample.float().cpu())
+            beat()
+        return torch.cat(decoded)

@@ -4,13 +4,18 @@ Axes: G guidance branches, F frames, L text tokens, N image tokens, C their chan
 cross-attention.
 """
 
+from copy import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
+from stages.image_encoder import ImageEncoder
+from stages.models import load_part
 from stages.motion.config import MotionConfig
 from stages.motion.denoise import rows_of_frames, rows_of_text
-from stages.motion.image_encoder import ImageEncoder
-from stages.motion.parts import load_motion_pipeline, load_part
+from stages.motion.frames import to_pixels
+from stages.motion.parts import load_motion_pipeline
 from stages.motion.predictor import SemanticMotionPredictor
 from stages.motion.renderer import Transition
 from stages.motion.sampler import ClipSampler
@@ -36,8 +41,16 @@ class SemanticMotionRenderer:
     def __init__(self, config: MotionConfig) -> None:
         """Load the models."""
         self._sampler = ClipSampler(load_motion_pipeline(config), config)
-        self._image_encoder = ImageEncoder(config)
+        self._image_encoder = ImageEncoder(
+            config.model, config.image_encoder, config.feature_extractor
+        )
         self._predictor = load_part(SemanticMotionPredictor, config.motion_predictor, config.model)
+
+    def smaller(self) -> Self:
+        """The same renderer with less memory."""
+        smaller = copy(self)
+        smaller._sampler = self._sampler.smaller()
+        return smaller
 
     @property
     def max_frames(self) -> int:
@@ -54,7 +67,9 @@ class SemanticMotionRenderer:
     @torch.inference_mode()
     def _motion(self, transition: Transition) -> Tensor:
         """P_1 .. P_F, (1, F, N, D)."""
-        tokens = self._image_encoder.tokens(torch.stack([transition.first, transition.last]))
+        tokens = self._image_encoder.tokens(
+            to_pixels(torch.stack([transition.first, transition.last]))
+        )
         predicted = self._predictor(tokens[:1], tokens[1:], transition.num_frames)
         projected: Tensor = self._predictor.project(predicted)
         return projected

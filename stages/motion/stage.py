@@ -1,7 +1,8 @@
 """The motion stage: one shot with its two keyframes in, a published clip out."""
 
 import tempfile
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -14,22 +15,13 @@ from stages.motion.smp import SemanticMotionRenderer
 from stages.pictures import read_picture
 from stages.records import Clip, File, Keyframe, Shot, ShotKind
 from stages.storage import Output
+from stages.units import MotionUnit
 from stages.video import write_clip
 
 __all__ = ["MotionConfig", "MotionStage", "MotionUnit"]
 
 MIN_FRAMES = 4
 """Both keyframes and two frames between, so that there is a change between generated frames."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MotionUnit:
-    """A shot and the keyframes that it joins; `fps` is written into the clip."""
-
-    shot: Shot
-    first: Keyframe
-    last: Keyframe
-    fps: int
 
 
 class MotionStage:
@@ -45,7 +37,15 @@ class MotionStage:
         self._config = config
         self._output = Output(output_url)
         self._renderer = build_renderer(config)
+        self._degraded = False
         self._check_num_frames("motion.num_frames", config.num_frames)
+
+    def smaller(self) -> "MotionStage":
+        """The same stage on the same models, with less memory; its clips are `degraded`."""
+        smaller = copy(self)
+        smaller._renderer = self._renderer.smaller()
+        smaller._degraded = True
+        return smaller
 
     def __call__(self, unit: MotionUnit) -> tuple[Clip]:
         """Publish the clip of `unit`, the keyframes' pictures exactly as its first and last frame.
@@ -63,7 +63,8 @@ class MotionStage:
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from error
         jump = endpoint_jump(frames) if shot.kind is ShotKind.MOTION else 0.0
-        return (_clip(shot, frames, self._publish(unit, frames), jump),)
+        clip = _clip(shot, frames, self._publish(unit, frames), jump)
+        return (replace(clip, degraded=self._degraded),)
 
     def _read(self, keyframe: Keyframe) -> Pixels:
         width, height = self._config.width, self._config.height

@@ -13,9 +13,13 @@ from diffusers import (
     UNet2DConditionModel,
     UNetMotionModel,
 )
+from diffusers.models.embeddings import ImageProjection
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessorPil,
+    CLIPModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -33,6 +37,8 @@ TEXT_WIDTH = 32
 VAE_FACTOR = 4
 IMAGE_SIZE = 32
 PATCH_SIZE = 16
+EMBEDDING_WIDTH = 16
+NUM_PROMPT_TOKENS = 4
 NUM_IMAGE_TOKENS = 1 + (IMAGE_SIZE // PATCH_SIZE) ** 2
 MAX_FRAMES = 24
 
@@ -135,9 +141,24 @@ def tiny_image_encoder() -> CLIPVisionModelWithProjection:
         num_attention_heads=2,
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
-        projection_dim=16,
+        projection_dim=EMBEDDING_WIDTH,
     )
     return shaken(CLIPVisionModelWithProjection(config))
+
+
+def tiny_ip_adapter(unet: Any) -> dict[str, torch.Tensor]:
+    """An IP-Adapter for `unet` that reads `tiny_image_encoder`, as the published files hold it."""
+    width = unet.config.cross_attention_dim
+    image_proj = ImageProjection(EMBEDDING_WIDTH, width, NUM_PROMPT_TOKENS).state_dict()
+    renamed = {name.replace("image_embeds", "proj"): x for name, x in image_proj.items()}
+    tensors = {f"image_proj.{name}": torch.randn_like(x) for name, x in renamed.items()}
+    layers = [name.removesuffix(".processor") for name in unet.attn_processors]
+    for index, layer in enumerate(layers):
+        if layer.endswith("attn2"):
+            for kind in ("to_k", "to_v"):
+                weight = unet.get_submodule(f"{layer}.{kind}").weight
+                tensors[f"ip_adapter.{index}.{kind}_ip.weight"] = torch.randn_like(weight)
+    return tensors
 
 
 def tiny_image_processor() -> CLIPImageProcessorPil:
@@ -202,6 +223,18 @@ def save_tiny_pipeline(folder: Path, family: Family, *, seed: int = 0) -> Path:
     return folder
 
 
+def save_tiny_image_prompt(folder: Path, family: Family, *, seed: int = 0) -> Path:
+    """Add an IP-Adapter with its image encoder to a saved pipeline; returns `folder`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 2)
+        tensors = tiny_ip_adapter(tiny_unet(family))
+        tiny_image_encoder().save_pretrained(folder / "image_encoder")
+    tiny_image_processor().save_pretrained(folder / "feature_extractor")
+    (folder / "image_prompt").mkdir()
+    save_file(tensors, folder / "image_prompt" / "ip-adapter_pocket.safetensors")
+    return folder
+
+
 def save_tiny_family(folder: Path, *, seed: int = 0) -> Path:
     """Save an SD1.5-like pipeline with all motion parts, laid out as the pocket model is."""
     save_tiny_pipeline(folder, "sd15", seed=seed)
@@ -211,4 +244,25 @@ def save_tiny_family(folder: Path, *, seed: int = 0) -> Path:
         tiny_motion_predictor().save_pretrained(folder / "motion_predictor")
         tiny_image_encoder().save_pretrained(folder / "image_encoder")
     tiny_image_processor().save_pretrained(folder / "feature_extractor")
+    return folder
+
+
+def tiny_clip() -> CLIPModel:
+    """Both encoders of a CLIP whose texts and pictures come into one space of 16 channels."""
+    text = tiny_text_encoder(with_projection=True).config.to_dict()
+    vision = tiny_image_encoder().config.to_dict()
+    width = vision["projection_dim"]
+    config = CLIPConfig(
+        text_config={**text, "projection_dim": width}, vision_config=vision, projection_dim=width
+    )
+    return CLIPModel(config).eval()
+
+
+def save_tiny_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Save `tiny_clip` with what prepares its input, in one piece as openai/clip is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tiny_clip().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    tiny_image_processor().save_pretrained(folder)
     return folder

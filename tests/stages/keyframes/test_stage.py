@@ -8,7 +8,12 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
-from stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUnit
+from stages.keyframes.stage import (
+    KeyframesConfig,
+    KeyframesStage,
+    KeyframesUnit,
+    ReferenceImage,
+)
 from stages.model_config import ModelConfig
 from stages.records import File, Panel
 from stages.storage import Output
@@ -39,7 +44,8 @@ def panel_of(index: int) -> Panel:
 
 def unit_of(num_panels: int, reference_images: tuple[str, ...] = ()) -> KeyframesUnit:
     panels = tuple(panel_of(i) for i in range(num_panels))
-    return KeyframesUnit(story_id="the-kite", panels=panels, reference_images=reference_images)
+    references = tuple(ReferenceImage(character="Girl", path=path) for path in reference_images)
+    return KeyframesUnit(story_id="the-kite", panels=panels, reference_images=references)
 
 
 def stage_of(folder: Path, output: Path, **options: Any) -> KeyframesStage:
@@ -83,9 +89,9 @@ def test_a_reference_image_of_a_character_changes_the_keyframes(
 ) -> None:
     paths = []
     for name, colour in (("red", (250, 20, 20)), ("blue", (20, 20, 250))):
-        paths.append(str(tmp_path / f"{name}.png"))
-        Image.new("RGB", (60, 90), colour).save(paths[-1])
-    stage = stage_of(folders["sd15"], tmp_path / "out")
+        paths.append(f"{name}.png")
+        Image.new("RGB", (60, 90), colour).save(tmp_path / paths[-1])
+    stage = stage_of(folders["sd15"], tmp_path)
     sha256 = {stage(unit_of(2, images))[1].sha256 for images in ((), paths[:1], paths[1:])}
     assert len(sha256) == 3
 
@@ -105,16 +111,25 @@ def test_a_reference_image_survives_the_way_to_latents_and_back(
     torch.testing.assert_close(stage._decode(latents[None]), decoded)
 
 
-@pytest.mark.parametrize("broken", [True, False])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("broken.png", "is no picture"),
+        ("missing.png", "missing from"),
+        ("../girl.png", "leaves the output"),
+        ("/etc/hostname", "leaves the output"),
+        ("http://127.0.0.1/girl.png", "missing from"),
+    ],
+)
 def test_a_reference_image_that_cannot_be_read_is_named(
-    folders: dict[Family, Path], tmp_path: Path, broken: bool
+    folders: dict[Family, Path], tmp_path: Path, path: str, reason: str
 ) -> None:
-    path = tmp_path / "girl.png"
-    if broken:
-        path.write_bytes(b"not an image")
+    Image.new("RGB", (60, 90)).save(tmp_path / "girl.png")
     stage = stage_of(folders["sd15"], tmp_path / "out")
-    with pytest.raises(ValueError, match=r"story the-kite: reference image .*girl\.png: cannot"):
-        stage(unit_of(2, (str(path),)))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=f"story the-kite: reference image {path}: .*{reason}"):
+        stage(unit_of(2, (path,)))
 
 
 @pytest.mark.parametrize(("bias", "reason"), [(-50.0, "a black image"), (float("nan"), "finite")])

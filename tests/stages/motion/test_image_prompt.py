@@ -8,13 +8,19 @@ from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from safetensors.torch import load_file, save_file
 
 from stages.keyframes.attention import ConsistentAttnProcessor
-from stages.motion.config import IPAdapterConfig, RendererKind
+from stages.model_config import IPAdapterConfig
+from stages.motion.config import RendererKind
+from stages.motion.frames import to_pixels
 from stages.motion.image_prompt import ImagePromptRenderer, slerp
 from stages.motion.renderer import Transition
 from stages.motion.stage import MotionConfig, build_renderer
-from tests.stages.tiny import TEXT_WIDTH, tiny_unet
-
-EMBED_WIDTH, NUM_TOKENS = 16, 4
+from tests.stages.tiny import (
+    EMBEDDING_WIDTH,
+    NUM_PROMPT_TOKENS,
+    TEXT_WIDTH,
+    tiny_ip_adapter,
+    tiny_unet,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +28,13 @@ def adapter_config(tmp_path_factory: pytest.TempPathFactory, config: MotionConfi
     """The tiny family with an IP-Adapter file, laid out as the published ones are."""
     folder = tmp_path_factory.mktemp("ip_adapter")
     (folder / "models").mkdir()
-    generator = torch.Generator().manual_seed(5)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    tensors = {
-        "image_proj.proj.weight": draw(NUM_TOKENS * TEXT_WIDTH, EMBED_WIDTH),
-        "image_proj.proj.bias": draw(NUM_TOKENS * TEXT_WIDTH),
-        "image_proj.norm.weight": torch.ones(TEXT_WIDTH),
-        "image_proj.norm.bias": torch.zeros(TEXT_WIDTH),
-    }
-    unet = tiny_unet("sd15")
-    names = [n.removesuffix(".processor") for n in unet.attn_processors]
-    for index, name in enumerate(names):
-        if name.endswith("attn2"):
-            for kind in ("to_k", "to_v"):
-                shape = unet.get_submodule(f"{name}.{kind}").weight.shape
-                tensors[f"ip_adapter.{index}.{kind}_ip.weight"] = draw(*shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        tensors = tiny_ip_adapter(tiny_unet("sd15"))
     save_file(tensors, folder / "models" / "tiny.safetensors")
-    adapter = IPAdapterConfig(path=str(folder), weight_name="tiny.safetensors", scale=1.0)
+    adapter = IPAdapterConfig(
+        path=str(folder), subfolder="models", weight_name="tiny.safetensors", scale=1.0
+    )
     update = {"renderer": RendererKind.IMAGE_PROMPT, "ip_adapter": adapter}
     return config.model_copy(update=update)
 
@@ -99,7 +92,8 @@ def test_image_prompts_lead_from_the_first_keyframe_to_the_last(
     adapter_config: MotionConfig, transition: Transition
 ) -> None:
     renderer = ImagePromptRenderer(adapter_config)
-    embeds = renderer._image_encoder.embeds(torch.stack([transition.first, transition.last]))
+    keyframes = to_pixels(torch.stack([transition.first, transition.last]))
+    embeds = renderer._image_encoder.embeds(keyframes)
     negative, positive = renderer._image_tokens(transition).chunk(2)
     (ends,) = renderer._projection([embeds[:, None]])
     torch.testing.assert_close(positive[[0, -1]], ends)
@@ -113,8 +107,8 @@ def test_an_adapter_that_cannot_be_interpolated_is_refused(
     source = Path(adapter_config.ip_adapter.path) / "models" / "tiny.safetensors"
     tensors = {k: v for k, v in load_file(source).items() if k.startswith("ip_adapter.")}
     for name in ("proj.0", "proj.2"):
-        out = NUM_TOKENS * TEXT_WIDTH if name == "proj.2" else EMBED_WIDTH
-        tensors[f"image_proj.{name}.weight"] = torch.zeros(out, EMBED_WIDTH)
+        out = NUM_PROMPT_TOKENS * TEXT_WIDTH if name == "proj.2" else EMBEDDING_WIDTH
+        tensors[f"image_proj.{name}.weight"] = torch.zeros(out, EMBEDDING_WIDTH)
         tensors[f"image_proj.{name}.bias"] = torch.zeros(out)
     tensors["image_proj.norm.weight"] = torch.ones(TEXT_WIDTH)
     tensors["image_proj.norm.bias"] = torch.zeros(TEXT_WIDTH)

@@ -11,7 +11,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
-from stages.motion.frames import Pixels, to_image
+from stages.motion.frames import Pixels, to_image, to_pixels
 from stages.motion.parts import load_motion_pipeline
 from stages.motion.renderer import Transition
 from stages.motion.smp import SemanticMotionRenderer
@@ -257,7 +257,8 @@ def test_the_predicted_motion_leads_from_the_first_keyframe_to_the_last(
     torch.nn.init.zeros_(predictor.out_proj.weight)
     torch.nn.init.zeros_(predictor.out_proj.bias)
     motion = renderer._motion(way)
-    ends = predictor.project(renderer._image_encoder.tokens(torch.stack([way.first, way.last])))
+    keyframes = to_pixels(torch.stack([way.first, way.last]))
+    ends = predictor.project(renderer._image_encoder.tokens(keyframes))
     torch.testing.assert_close(motion[0, [0, -1]], ends)
 
 
