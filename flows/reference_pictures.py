@@ -1,0 +1,41 @@
+"""The pictures of a folder that rendered ones are compared with."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+
+def reference_pictures(url: str) -> Iterator[NDArray[np.uint8]]:
+    """The pictures below a folder or URL, uint8 (H, W, 3) in RGB, one at a time, in order.
+
+    Raises:
+        ValueError: there is no picture, or one cannot be read; names it.
+    """
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        paths = [path for path in sorted(filesystem.find(root)) if _is_picture(path)]
+    except (ImportError, OSError, ValueError) as error:
+        raise ValueError(f"reference {url}: {error}") from error
+    if not paths:
+        allowed = ", ".join(sorted(SUFFIXES))
+        raise ValueError(f"reference {url}: holds no picture ({allowed})")
+    return (_read(filesystem, path) for path in paths)
+
+
+def _is_picture(path: str) -> bool:
+    return PurePosixPath(path).suffix.casefold() in SUFFIXES
+
+
+def _read(filesystem: Any, path: str) -> NDArray[np.uint8]:
+    try:
+        with filesystem.open(path, "rb") as file, Image.open(file) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"reference {path}: cannot be read: {error}") from error

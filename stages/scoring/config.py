@@ -1,0 +1,26 @@
+"""The settings of scoring; none of them shapes a pixel."""
+
+from pydantic import Field
+
+from stages.model_config import ModelConfig, PartConfig
+from stages.settings import Settings
+
+
+class ScoringConfig(Settings):
+    """Which CLIP judges, and what counts as a copy and as standing still.
+
+    Any CLIP in the layout of transformers will do. For weights of one piece, such as
+    openai/clip-vit-large-patch14, set `model.path` and every part's `subfolder` to "".
+    """
+
+    model: ModelConfig = ModelConfig()
+    text_encoder: PartConfig = PartConfig(subfolder="text_encoder")
+    tokenizer: PartConfig = PartConfig(subfolder="tokenizer")
+    image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
+    feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
+    batch_size: int = Field(default=16, ge=1)
+    """Pictures or texts that the encoder sees at once."""
+    copy_share: float = Field(default=0.7, gt=0, le=1)
+    """Two panels with different prompts are copies if they share this much of their pictures."""
+    static_level: float = Field(default=6.0, gt=0, le=255)
+    """Grey levels; a clip whose liveliest parts change by less from frame to frame is static."""

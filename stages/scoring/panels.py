@@ -1,0 +1,103 @@
+"""The panels of one story against their prompts and against each other."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.records import Panel
+from stages.scoring.characters import Pair, character_pairs, cut_out, pair_similarities
+from stages.scoring.copies import copied_share
+from stages.scoring.encoder import ClipEncoder
+from stages.scoring.frechet import FeatureStatistics
+from stages.scoring.records import PanelScore
+from stages.scoring.text_image import clip_score, cosine, retrieved
+from stages.scoring.tiles import Pixels, reduced
+
+CharacterMask = Callable[[Pixels, Panel], NDArray[np.bool_] | None]
+"""Where in a panel's picture (H, W, 3) its characters are: (H, W), or none if nobody knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelScores:
+    """A story's panels: a score each, and what was found in pairs of them.
+
+    Attributes:
+        characters: the similarity of every pair that should show the same character.
+        copies: of every pair with different prompts, whether the one copies the other.
+        features: the image embeddings of all of them, summed up.
+    """
+
+    panels: tuple[PanelScore, ...]
+    characters: Mapping[Pair, float]
+    copies: Mapping[Pair, bool]
+    features: FeatureStatistics
+
+
+class PanelScorer:
+    """Scores the panels of a story."""
+
+    def __init__(
+        self, encoder: ClipEncoder, copy_share: float, mask: CharacterMask | None = None
+    ) -> None:
+        self._encoder = encoder
+        self._copy_share = copy_share
+        self._mask = mask
+
+    def __call__(self, panels: Sequence[Panel], pictures: Sequence[Pixels]) -> PanelScores:
+        """Score at least one panel; `pictures` (H, W, 3) are in the order of the panels."""
+        prompts = [panel.prompt for panel in panels]
+        images, texts = self._encoder.pictures(pictures), self._encoder.texts(prompts)
+        cut = images if self._mask is None else self._characters(panels, pictures)
+        characters = pair_similarities(cut, character_pairs(panels))
+        shares = self._copied_shares(prompts, pictures)
+        cosines = cosine(images, texts)
+        hits = retrieved(images, texts, prompts)
+        return PanelScores(
+            panels=tuple(
+                PanelScore(
+                    story_id=panel.story_id,
+                    keyframe_index=panel.keyframe_index,
+                    text_similarity=float(cosines[place]),
+                    clip_score=float(clip_score(cosines[place])),
+                    retrieved=None if hits is None else hits[place],
+                    character_similarity=_mean(_of(place, characters)),
+                    copied_share=(share := max(_of(place, shares), default=None)),
+                    copied=None if share is None else share >= self._copy_share,
+                )
+                for place, panel in enumerate(panels)
+            ),
+            characters=characters,
+            copies={pair: share >= self._copy_share for pair, share in shares.items()},
+            features=FeatureStatistics.of(images.numpy()),
+        )
+
+    def _characters(self, panels: Sequence[Panel], pictures: Sequence[Pixels]) -> Tensor:
+        return self._encoder.pictures(map(self._cut_out, panels, pictures))
+
+    def _cut_out(self, panel: Panel, picture: Pixels) -> Pixels:
+        assert self._mask is not None
+        mask = self._mask(picture, panel)
+        return picture if mask is None else cut_out(picture, mask)
+
+    def _copied_shares(
+        self, prompts: Sequence[str], pictures: Sequence[Pixels]
+    ) -> dict[Pair, float]:
+        small = [reduced(picture) for picture in pictures]
+        return {
+            (i, j): copied_share(small[i], small[j])
+            for i, j in combinations(range(len(small)), 2)
+            if prompts[i] != prompts[j]
+        }
+
+
+def _of(place: int, pairs: Mapping[Pair, float]) -> list[float]:
+    """The values of the pairs that a panel is in."""
+    return [value for pair, value in pairs.items() if place in pair]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

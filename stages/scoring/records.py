@@ -1,0 +1,97 @@
+"""What scoring finds out, as records; a figure that has no meaning for a row is null, never NaN."""
+
+from dataclasses import dataclass
+
+from stages.records import ShotKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelScore:
+    """One keyframe against its prompt and against the other panels of its story.
+
+    Attributes:
+        text_similarity: CLIP cosine of the keyframe and its prompt, in [-1, 1].
+        clip_score: CLIPScore, 2.5 x the cosine where it is positive, in [0, 2.5].
+        retrieved: whether the keyframe is nearer to its own prompt than to every other one of the
+            story (R@1); null where the story has one prompt only.
+        character_similarity: mean CLIP cosine with the other panels of the same characters; null
+            where there is none.
+        copied_share: how much of the picture is found in a panel of another prompt, in [0, 1],
+            the largest of them; null where there is none.
+        copied: whether that makes it a copy.
+    """
+
+    story_id: str
+    keyframe_index: int
+    text_similarity: float
+    clip_score: float
+    retrieved: bool | None
+    character_similarity: float | None
+    copied_share: float | None
+    copied: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipScore:
+    """One clip. Where a model rendered no frame (cut, hold, dissolve) only `static` is judged, and
+    not that of a cut.
+
+    Attributes:
+        clipsim_first, clipsim_frames: mean CLIP cosine of the first frame with each other one, and
+            of neighbouring frames, in [-1, 1].
+        perceptual_first, perceptual_frames: the perceptual distances of the same pairs, in [0, 4].
+        start_jump, end_jump: the step between a keyframe and the generated frame next to it, in
+            median steps inside the clip.
+        join_jump: the larger step on both sides of the keyframe that this clip shares with the
+            next, in median steps inside both clips; null where no rendered clip follows.
+        flicker: grey levels that come and go again within three frames.
+        motion_magnitude: mean absolute difference of neighbouring generated frames, grey levels.
+        displacement: how far the textured parts move from frame to frame, in picture widths.
+        static: whether it stands still.
+    """
+
+    story_id: str
+    shot_index: int
+    kind: ShotKind
+    clipsim_first: float | None
+    clipsim_frames: float | None
+    perceptual_first: float | None
+    perceptual_frames: float | None
+    start_jump: float | None
+    end_jump: float | None
+    join_jump: float | None
+    flicker: float | None
+    motion_magnitude: float | None
+    displacement: float | None
+    static: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmScore:
+    """One story: means over its panels and rendered clips, and what only a whole story shows.
+
+    Attributes:
+        character_similarity: mean CLIP cosine over the pairs of panels of the same characters.
+        copy_rate: share of the pairs of panels with different prompts that are copies.
+        static_rate: share of the clips, cuts left out, that stand still.
+        worst_join: the largest `join_jump`.
+    """
+
+    story_id: str
+    num_panels: int
+    num_clips: int
+    text_similarity: float
+    clip_score: float
+    retrieval: float | None
+    character_similarity: float | None
+    copy_rate: float | None
+    clipsim_first: float | None
+    clipsim_frames: float | None
+    perceptual_first: float | None
+    perceptual_frames: float | None
+    endpoint_jump: float | None
+    worst_join: float | None
+    flicker: float | None
+    motion_magnitude: float | None
+    displacement: float | None
+    static_rate: float | None

@@ -1,0 +1,96 @@
+"""The scoring stage: one rendered story in, the scores of its panels, clips and film out."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+from stages.films.frames import clip_frames
+from stages.films.storyboards import RenderedShard, RenderedStory, naming
+from stages.manifests import Shard
+from stages.pictures import read_picture
+from stages.scoring.clips import ClipScorer, ScoredClip, with_joins
+from stages.scoring.config import ScoringConfig
+from stages.scoring.encoder import ClipEncoder
+from stages.scoring.films import score_film
+from stages.scoring.frechet import FeatureStatistics
+from stages.scoring.panels import CharacterMask, PanelScorer
+from stages.scoring.records import ClipScore, FilmScore, PanelScore
+from stages.scoring.tiles import Pixels
+from stages.storage import Output
+
+__all__ = ["ScoringConfig", "ScoringStage", "ScoringUnit", "StoryScores"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringUnit:
+    """One story with a film; `shard` is where its manifests are."""
+
+    story_id: str
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoryScores:
+    """The scores of one story, and its keyframes' features for the Frechet distance."""
+
+    panels: tuple[PanelScore, ...]
+    clips: tuple[ClipScore, ...]
+    film: FilmScore
+    features: FeatureStatistics
+
+
+class ScoringStage:
+    """Scores stories; a stage that exists has its encoder loaded."""
+
+    def __init__(
+        self, *, output_url: str, config: ScoringConfig, mask: CharacterMask | None = None
+    ) -> None:
+        """Load the encoder.
+
+        Args:
+            output_url: where the rendered stories are.
+            config: the encoder and the limits.
+            mask: cuts the characters out before they are compared; without it whole pictures are.
+
+        Raises:
+            OSError: a part of the encoder is not there.
+            ValueError: the output cannot be one, or the parts are not those of one CLIP.
+        """
+        self._output = Output(output_url)
+        self._encoder = ClipEncoder(config)
+        self._score_panels = PanelScorer(self._encoder, config.copy_share, mask)
+        self._score_clip = ClipScorer(self._encoder, config.static_level)
+        self._shard = lru_cache(maxsize=1)(partial(RenderedShard, self._output))
+
+    def __call__(self, unit: ScoringUnit) -> StoryScores:
+        """Score a story from its files, whose checksums are compared on the way.
+
+        Raises:
+            FileNotFoundError: a manifest of the shard is missing.
+            ValueError: a panel, keyframe or clip of the story is missing, damaged or not what its
+                record says; names the story, the shot and the file.
+        """
+        story = self._shard(unit.shard).story(unit.story_id)
+        with naming(f"story {story.story_id}"):
+            pictures = [read_picture(self._output, k, k.width, k.height) for k in story.keyframes]
+            panels = self._score_panels(story.panels, pictures)
+            clips = with_joins(list(self._clips(story)))
+        return StoryScores(
+            panels=panels.panels,
+            clips=clips,
+            film=score_film(story.story_id, panels, clips),
+            features=panels.features,
+        )
+
+    def features(self, pictures: Iterable[Pixels]) -> Iterator[FeatureStatistics]:
+        """The features of other pictures, uint8 (H, W, 3) each, summed up a batch at a time."""
+        for batch in self._encoder.features(pictures):
+            yield FeatureStatistics.of(batch.embeds.float().cpu().numpy())
+
+    def _clips(self, story: RenderedStory) -> Iterator[ScoredClip]:
+        with tempfile.TemporaryDirectory(prefix="scoring-") as name:
+            for clip in story.clips:
+                frames: list[Pixels] = list(clip_frames(self._output, clip, Path(name)))
+                yield self._score_clip(clip, frames)

@@ -1,0 +1,184 @@
+"""Whole stories scored from real files: what wins, what cannot win, what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.manifests import Shard
+from stages.motion.frames import hold
+from stages.records import Panel, ShotKind
+from stages.scoring.stage import ScoringStage, ScoringUnit, StoryScores
+from stages.scoring.tiles import Pixels
+from tests.stages.films.conftest import SHARD, Job
+from tests.stages.scoring.conftest import config_of, scene
+
+PANELS = 4
+FRAMES = 6
+
+
+class Story:
+    """A story at an output, whose panels and clips a test may change before it is scored."""
+
+    def __init__(self, folder: Path, clip_folder: Path) -> None:
+        self.job = Job(folder)
+        self.job.add_story("fox", [f"shot {k}" for k in range(PANELS)], [FRAMES] * (PANELS - 1))
+        self.clip_folder = clip_folder
+        self.show([scene(seed) for seed in range(PANELS)])
+        for place in range(PANELS - 1):
+            self.play(place, panning(10 + place))
+        prompts = [f"a fox in place {k}" for k in range(PANELS)]
+        self.job.panels = [
+            replace(panel, prompt=prompt, characters=("Fox",))
+            for panel, prompt in zip(self.job.panels, prompts, strict=True)
+        ]
+
+    def show(self, pictures: list[np.ndarray]) -> None:
+        self.job.keyframes = [
+            self.job._keyframe("fox", k, picture) for k, picture in enumerate(pictures)
+        ]
+
+    def play(self, place: int, frames: np.ndarray, kind: ShotKind = ShotKind.MOTION) -> None:
+        self.job.clips[place] = replace(self.job._clip("fox", place, frames), kind=kind)
+        self.job.shots[place] = replace(
+            self.job.shots[place], kind=kind, num_frames=frames.shape[0]
+        )
+
+    def score(self, **options: object) -> StoryScores:
+        self.job.seal()
+        stage = ScoringStage(
+            output_url=str(self.job.folder), config=config_of(self.clip_folder), **options
+        )
+        return stage(ScoringUnit(story_id="fox", shard=SHARD))
+
+
+def panning(seed: int) -> np.ndarray:
+    wide = scene(seed, side=160)
+    return np.stack([wide[:128, 4 * t : 4 * t + 128] for t in range(FRAMES)])
+
+
+@pytest.fixture
+def story(tmp_path: Path, clip_folder: Path) -> Story:
+    return Story(tmp_path / "output", clip_folder)
+
+
+def test_every_panel_and_clip_gets_its_score_and_the_film_their_means(story: Story) -> None:
+    scores = story.score()
+    assert [panel.keyframe_index for panel in scores.panels] == list(range(PANELS))
+    assert [clip.shot_index for clip in scores.clips] == list(range(PANELS - 1))
+    similarities = [panel.text_similarity for panel in scores.panels]
+    assert scores.film.text_similarity == pytest.approx(np.mean(similarities))
+    assert scores.film.clipsim_first == pytest.approx(
+        np.mean([clip.clipsim_first for clip in scores.clips])  # type: ignore[arg-type]
+    )
+    assert (scores.film.copy_rate, scores.film.static_rate) == (0, 0)
+    assert scores.features.count == PANELS
+
+
+def test_a_frozen_film_has_perfect_similarities_and_is_flagged_static(story: Story) -> None:
+    for place in range(PANELS - 1):
+        story.play(place, np.repeat(scene(place)[None], FRAMES, axis=0))
+    film = story.score().film
+    assert film.clipsim_frames == pytest.approx(1, abs=1e-5)
+    assert film.perceptual_first == pytest.approx(0, abs=1e-5)
+    assert (film.static_rate, film.motion_magnitude, film.displacement) == (1, 0, 0)
+
+
+def test_identical_panels_are_alike_but_flagged_as_copies(story: Story) -> None:
+    story.show([scene(1)] * PANELS)
+    scores = story.score()
+    assert scores.film.character_similarity == pytest.approx(1, abs=1e-5)
+    assert scores.film.copy_rate == 1
+    assert all(panel.copied for panel in scores.panels)
+    assert sum(bool(panel.retrieved) for panel in scores.panels) <= 1
+
+
+def test_one_copied_panel_names_both_that_share_the_picture(story: Story) -> None:
+    story.show([scene(0), scene(1), scene(0), scene(3)])
+    scores = story.score()
+    assert [panel.copied for panel in scores.panels] == [True, False, True, False]
+    assert scores.film.copy_rate == pytest.approx(1 / 6)
+
+
+def test_beats_of_one_prompt_are_no_copies(story: Story) -> None:
+    story.show([scene(1)] * PANELS)
+    story.job.panels = [replace(panel, prompt="a fox", panel_index=0) for panel in story.job.panels]
+    scores = story.score()
+    assert scores.film.copy_rate is None
+    assert scores.film.retrieval is None
+    assert scores.film.character_similarity is None
+    assert {panel.copied for panel in scores.panels} == {None}
+
+
+def test_shots_that_no_model_rendered_count_as_still_or_not_at_all(story: Story) -> None:
+    story.play(0, np.stack([scene(0), scene(1)]), ShotKind.CUT)
+    story.play(1, hold(scene(1), scene(2), FRAMES), ShotKind.HOLD)
+    scores = story.score()
+    assert [clip.static for clip in scores.clips] == [None, True, False]
+    assert [clip.clipsim_first is None for clip in scores.clips] == [True, True, False]
+    assert scores.film.static_rate == 0.5
+    assert {clip.join_jump for clip in scores.clips} == {None}
+
+
+def test_joins_are_measured_between_neighbouring_rendered_clips(story: Story) -> None:
+    smooth = story.score()
+    first, second, last = smooth.clips
+    assert last.join_jump is None
+    assert smooth.film.worst_join == max(first.join_jump or 0, second.join_jump or 0)
+    frames = panning(11)
+    frames[1:] = 255 - frames[1:]
+    story.play(1, frames)
+    assert (story.score().clips[0].join_jump or 0) > 4 * (first.join_jump or 0)
+
+
+def test_with_a_mask_the_background_does_not_count_for_the_character(story: Story) -> None:
+    """The same figure at the same place before four backgrounds is one character."""
+    story.show([scene(seed, figure=(50, 60)) for seed in range(PANELS)])
+
+    def figure(picture: Pixels, panel: Panel) -> np.ndarray:
+        mask = np.zeros(picture.shape[:2], dtype=bool)
+        mask[60:104, 54:66] = True
+        return mask
+
+    masked, whole = story.score(mask=figure).film, story.score().film
+    assert masked.character_similarity is not None
+    assert whole.character_similarity is not None
+    assert masked.character_similarity > whole.character_similarity
+    assert masked.text_similarity == whole.text_similarity
+
+
+def test_where_the_mask_is_not_known_the_whole_picture_counts(story: Story) -> None:
+    assert story.score(mask=lambda picture, panel: None).panels == story.score().panels
+
+
+def test_a_story_of_one_panel_has_scores_of_its_panel_only(
+    tmp_path: Path, clip_folder: Path
+) -> None:
+    job = Job(tmp_path / "output")
+    job.add_story("still", ["alone"], [])
+    job.seal()
+    stage = ScoringStage(output_url=str(job.folder), config=config_of(clip_folder))
+    scores = stage(ScoringUnit(story_id="still", shard=SHARD))
+    assert len(scores.panels) == 1
+    assert scores.clips == ()
+    film = scores.film
+    assert np.isfinite(film.text_similarity)
+    assert {film.retrieval, film.copy_rate, film.static_rate, film.worst_join} == {None}
+
+
+def test_a_damaged_keyframe_or_clip_is_named_with_its_story(story: Story) -> None:
+    path = story.job.clips[1].path
+    (story.job.folder / path).write_bytes(b"x" * story.job.clips[1].size)
+    with pytest.raises(ValueError, match=rf"story fox: .*{path}.*damaged"):
+        story.score()
+    (story.job.folder / story.job.keyframes[2].path).unlink()
+    with pytest.raises(ValueError, match=r"story fox: keyframes/fox/0002.png: missing"):
+        story.score()
+
+
+def test_a_shard_that_is_not_there_is_named(story: Story) -> None:
+    story.job.seal()
+    stage = ScoringStage(output_url=str(story.job.folder), config=config_of(story.clip_folder))
+    with pytest.raises(FileNotFoundError):
+        stage(ScoringUnit(story_id="fox", shard=Shard(index=1, count=2)))
