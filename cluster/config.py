@@ -1,6 +1,8 @@
 """Where the pools run and how large they are; nothing here shapes a pixel."""
 
-from pydantic import Field
+from collections.abc import Mapping
+
+from pydantic import Field, NonNegativeFloat
 
 from stages.settings import Settings
 
@@ -20,16 +22,29 @@ class PoolConfig(Settings):
     """How many actors a pool has, what each needs, and what it puts up with."""
 
     num_actors: int = Field(default=1, ge=1)
-    """Actors, each a process that holds its own models."""
+    """Actors, each a process that holds its own models; those that find no place wait for one."""
     num_cpus: float = Field(default=1.0, ge=0)
     """CPUs that an actor reserves; not the number of its threads."""
     num_gpus: float = Field(default=0.0, ge=0)
     """GPUs that an actor reserves, possibly a share of one."""
+    memory_mb: int = Field(default=0, ge=0)
+    """Main memory that an actor reserves, MB."""
+    resources: Mapping[str, NonNegativeFloat] = {}
+    """What else an actor reserves of what the cluster's nodes were started with."""
     max_attempts: int = Field(default=3, ge=1)
     """How often a unit is tried, each time on another worker, before it is given up."""
     unit_timeout_s: float = Field(default=3600.0, gt=0)
     """Time after which a unit counts as hanging: its worker is killed and replaced, seconds."""
+    step_timeout_s: float = Field(default=600.0, gt=0)
+    """As `unit_timeout_s`, for the time without a step: one call of a model, one film frame."""
     load_timeout_s: float = Field(default=1800.0, gt=0)
-    """Time in which an actor must find its place in the cluster and load its models, seconds."""
+    """Time in which an actor that has found its place must load its models, seconds."""
+    placement_timeout_s: float = Field(default=600.0, gt=0)
+    """Time after which a pool ends if units wait and no actor finds a place, seconds."""
     max_failed_share: float = Field(default=0.5, ge=0, le=1)
     """Share of given-up units, of those over, past which the pool stops."""
+
+    def needs(self) -> dict[str, float]:
+        """What an actor reserves, as Ray names it; memory in bytes."""
+        named = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory_mb * 2.0**20}
+        return {name: need for name, need in {**named, **self.resources}.items() if need > 0}

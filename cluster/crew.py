@@ -6,41 +6,68 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import ray
 
 from cluster.config import PoolConfig
-from cluster.work import Work
+from cluster.nodes import Nodes
+from cluster.queue import Entry
 from cluster.worker import StageFactory, Worker
+from stages.heartbeat import Pulse
 
 MAX_BACKOFF_S = 60.0
+MAX_PAUSE_S = 2.0
+"""Time between two signs of life that an actor is asked for, at most; seconds."""
+
+HEARTBEAT = "heartbeat"
+"""Ray's concurrency group, a thread of its own, for the calls that must not wait for a unit."""
+
+_TWO_THREADS: dict[str, Any] = {"concurrency_groups": {HEARTBEAT: 1}}
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Entry:
-    """A unit on its way through a pool."""
+class Call(StrEnum):
+    """What an actor was asked."""
 
-    work: Work
-    key: tuple[tuple[int, ...], int]
-    future: Future[Any]
-    attempts: int
-    failed_on: set[str] = field(default_factory=set)
+    PLACE = "place"
+    LOAD = "load"
+    BEAT = "beat"
+    RUN = "run"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Member:
-    """One actor: loading until `loaded`, then idle or busy with `entry`."""
+    """One actor: waits for a place until it has a `node`, loads until `loaded`, then takes units.
+
+    `due` is when it must have loaded or done its unit, `heard_by` when it must have been heard of,
+    both on the monotonic clock.
+    """
 
     name: str
     label: str
     actor: Any
-    deadline: float
+    avoiding: frozenset[str]
+    node: str = ""
     loaded: bool = False
+    alive: bool = True
     entry: Entry | None = None
+    due: float = math.inf
+    heard_by: float = math.inf
+    pulse: Pulse = field(default_factory=Pulse)
     failed_units: set[str] = field(default_factory=set)
+
+    @property
+    def deadline(self) -> float:
+        """When it counts as hanging, if nothing comes before."""
+        return min(self.due, self.heard_by)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can take a unit."""
+        return self.loaded and self.alive and self.entry is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +80,7 @@ class Contents:
     num_threads: int
 
 
-Answered = Callable[[Member, Future[Any]], None]
+Answered = Callable[[Member, Call, Future[Any]], None]
 """Called from one of Ray's threads when an actor has answered, or has died."""
 
 
@@ -65,17 +92,24 @@ class Crew:
         self._config = config
         self._answered = answered
         self._members: list[Member] = []
+        self._limit = config.num_actors
         self._num_started = 0
         self._start_after = 0.0
+        self._stranded_at = math.inf
+        self.nodes = Nodes(config.needs())
         self.load_failures = 0
         """Actors that failed to load since one last did."""
 
     def __iter__(self) -> Iterator[Member]:
         return iter(tuple(self._members))
 
+    def placed(self) -> list[Member]:
+        """The actors that have a process, in the order of their start."""
+        return [m for m in self._members if m.node]
+
     def idle(self) -> list[Member]:
-        """The actors that can take a unit, in the order of their start."""
-        return [m for m in self._members if m.loaded and m.entry is None]
+        """The actors that can take a unit."""
+        return [m for m in self._members if m.is_idle]
 
     def entries(self) -> list[Entry]:
         """The units in flight."""
@@ -86,51 +120,100 @@ class Crew:
         due = [m.deadline for m in self._members]
         if self._start_after > time.monotonic():
             due.append(self._start_after)
-        return min(due, default=math.inf)
+        return min([*due, self.stranded_by], default=math.inf)
 
-    def fill(self, num_units: int) -> None:
-        """Start the actors that are missing for so many open units, unless it is too early."""
-        wanted = min(self._config.num_actors, num_units)
+    @property
+    def stranded_by(self) -> float:
+        """When the pool has waited for long enough for any actor to find a place."""
+        return self._stranded_at + self._config.placement_timeout_s
+
+    def resize(self, limit: int) -> None:
+        """Have at most so many actors from now on."""
+        self._limit = limit
+
+    def fit(self, num_units: int) -> None:
+        """Let go whom the pool has too many; start whom it lacks for so many units, in time."""
+        self._release()
+        wanted = min(self._limit, num_units)
         while len(self._members) < wanted and time.monotonic() >= self._start_after:
             self._start()
+        if not wanted or self.placed():
+            self._stranded_at = math.inf
+        elif self._stranded_at == math.inf:
+            self._stranded_at = time.monotonic()
+
+    def _release(self) -> None:
+        avoided = self.nodes.avoided()
+        for member in self:
+            free = not member.node or member.is_idle
+            surplus = len(self._members) > self._limit
+            misplaced = member.node in avoided if member.node else member.avoiding - avoided
+            if free and (surplus or misplaced):
+                self.remove(member)
 
     def hand(self, member: Member, entry: Entry) -> None:
         """Give a unit to an idle actor."""
-        answer = member.actor.run.remote(entry.work, entry.attempts)
         member.entry = entry
-        member.deadline = time.monotonic() + self._config.unit_timeout_s
-        self._listen(member, answer)
+        self._ask(member, Call.RUN, entry.work, entry.next_attempt())
+        member.due = time.monotonic() + self._config.unit_timeout_s
+        self._hear(member)
 
     def take(self, member: Member) -> Entry:
         """Take from an actor the unit that it has."""
-        entry, member.entry, member.deadline = member.entry, None, math.inf
+        entry, member.entry, member.due = member.entry, None, math.inf
         assert entry is not None
+        self._hear(member)
         return entry
+
+    def settle(self, member: Member, node: str) -> None:
+        """An actor has found its place; it loads its stages now."""
+        member.node = node
+        self._ask(member, Call.LOAD)
+        member.due = time.monotonic() + self._config.load_timeout_s
 
     def welcome(self, member: Member, label: str) -> None:
         """An actor has loaded its stages."""
-        member.loaded, member.label, member.deadline = True, label, math.inf
+        member.loaded, member.label, member.due = True, label, math.inf
         self.load_failures = 0
         self._start_after = 0.0
+        self._hear(member)
+        self._ask_beat(member)
+
+    def follow(self, member: Member, pulse: Pulse) -> None:
+        """An actor has told how far it is; time that storage took from its unit is given back."""
+        member.due += pulse.waited_s - member.pulse.waited_s
+        if member.entry is None or pulse.steps > member.pulse.steps:
+            self._hear(member)
+        member.pulse = pulse
+        self._ask_beat(member)
 
     def reject(self, member: Member) -> None:
         """An actor could not load its stages; the next one waits the longer, the more did not."""
         self.remove(member)
         self._start_after = time.monotonic() + min(MAX_BACKOFF_S, 0.5 * 2.0**self.load_failures)
         self.load_failures += 1
+        if any(other.loaded and other.node != member.node for other in self):
+            self.nodes.strike(member.node, member.name)
 
     def remove(self, member: Member) -> None:
         """Kill an actor, dead or alive; what it still answers is nobody's."""
         self._members.remove(member)
         ray.kill(member.actor)
 
+    def _hear(self, member: Member) -> None:
+        member.heard_by = time.monotonic() + self._config.step_timeout_s
+
     def _start(self) -> None:
         self._num_started += 1
         name = f"{self._contents.name}-{self._num_started}"
-        actor_class: Any = ray.remote(Worker)
+        avoiding = self.nodes.avoided()
+        actor_class: Any = ray.remote(**_TWO_THREADS)(Worker)
         options = actor_class.options(
             num_cpus=self._config.num_cpus,
             num_gpus=self._config.num_gpus,
+            memory=self._config.memory_mb * 2**20,
+            resources=dict(self._config.resources),
+            label_selector=_not_on(avoiding),
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": environment(self._contents.num_threads)},
@@ -138,14 +221,26 @@ class Crew:
         actor = options.remote(
             name=name, stages=self._contents.stages, output_url=self._contents.output_url
         )
-        deadline = time.monotonic() + self._config.load_timeout_s
-        member = Member(name=name, label=name, actor=actor, deadline=deadline)
+        member = Member(name=name, label=name, actor=actor, avoiding=avoiding)
         self._members.append(member)
-        self._listen(member, actor.load.remote())
+        self._ask(member, Call.PLACE, group=HEARTBEAT)
         logger.debug("%s: started", name)
 
-    def _listen(self, member: Member, reference: Any) -> None:
-        reference.future().add_done_callback(lambda answer: self._answered(member, answer))
+    def _ask_beat(self, member: Member) -> None:
+        pause = min(MAX_PAUSE_S, self._config.step_timeout_s / 4)
+        self._ask(member, Call.BEAT, pause, group=HEARTBEAT)
+
+    def _ask(self, member: Member, call: Call, *args: Any, group: str | None = None) -> None:
+        method = getattr(member.actor, call.value)
+        if group is not None:
+            method = method.options(concurrency_group=group)
+        future: Future[Any] = method.remote(*args).future()
+        future.add_done_callback(lambda answer: self._answered(member, call, answer))
+
+
+def _not_on(nodes: frozenset[str]) -> dict[str, str]:
+    """Ray's label selector for all nodes but these."""
+    return {"ray.io/node-id": f"!in({','.join(sorted(nodes))})"} if nodes else {}
 
 
 def environment(num_threads: int) -> dict[str, str]:
@@ -160,12 +255,6 @@ def environment(num_threads: int) -> dict[str, str]:
 
 def check_placeable(name: str, config: PoolConfig) -> None:
     """Raise ValueError where no node of the cluster could ever hold an actor of the pool."""
-    nodes = [
-        node["Resources"]
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"]
-    ]
-    needs = {"CPU": config.num_cpus, "GPU": config.num_gpus}
-    if not any(all(node.get(key, 0) >= need for key, need in needs.items()) for node in nodes):
-        have = [{key: node.get(key, 0) for key in needs} for node in nodes]
-        raise ValueError(f"pool {name}: an actor needs {needs}, the cluster's nodes have {have}")
+    nodes = Nodes(config.needs())
+    if not nodes.fitting():
+        raise ValueError(f"pool {name}: {nodes.explain()}")

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from stages.patience import StorageError
+
 MAX_MESSAGE = 1000
 """Characters of an error's message that are kept."""
 
@@ -28,6 +30,10 @@ class ErrorClass(StrEnum):
     WORKER_DIED = "worker_died"
     TIMEOUT = "timeout"
     MODEL_LOAD = "model_load"
+    NODE_LOST = "node_lost"
+    """The worker went with its whole machine; no unit is blamed for that."""
+    STORAGE = "storage"
+    """Storage has not served for longer than is waited for it; nor for that."""
 
 
 class PoolEndedError(RuntimeError):
@@ -43,6 +49,8 @@ def classify(error: Exception) -> ErrorClass:
     text = str(error).lower()
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ErrorClass.OUT_OF_MEMORY
+    if isinstance(error, StorageError):
+        return ErrorClass.STORAGE
     if isinstance(error, RuntimeError):
         if "out of memory" in text or "can't allocate memory" in text:
             return ErrorClass.OUT_OF_MEMORY

@@ -2,14 +2,15 @@
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
 from cluster.config import PoolConfig
-from cluster.crew import Contents, Entry, check_placeable
-from cluster.scheduler import Scheduler
+from cluster.crew import Contents, check_placeable
+from cluster.queue import Entry
+from cluster.scheduler import Callbacks, Scheduler
 from cluster.work import Work
 from cluster.worker import StageFactory
 from stages.records import Failure
@@ -23,7 +24,7 @@ class Pool:
     `Failure` in the end. Nothing a single unit does ends the pool.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, what a pool is, and two that watch over it
         self,
         *,
         name: str,
@@ -31,6 +32,8 @@ class Pool:
         output_url: str,
         config: PoolConfig,
         num_threads: int,
+        admit: Callable[[str], bool] | None = None,
+        measured: Callable[[str, float], None] | None = None,
     ) -> None:
         """Open a pool.
 
@@ -40,6 +43,11 @@ class Pool:
             output_url: where units are committed; every node must reach it under this URL.
             config: how many actors, and what each needs.
             num_threads: threads of a stage's numerical code; they shape the bytes it makes.
+            admit: asked with a stage's name before a unit of it is handed to an actor; "no" means
+                not now, and nothing in flight is touched.
+            measured: told the stage and the seconds on the worker of each unit that is committed.
+
+        `admit` and `measured` are called from the pool's thread and must be quick.
 
         Raises:
             ValueError: no node of the cluster can hold an actor.
@@ -48,9 +56,11 @@ class Pool:
         contents = Contents(
             name=name, stages=dict(stages), output_url=output_url, num_threads=num_threads
         )
+        self._name = name
         self._stages = frozenset(stages)
         self._order = itertools.count()
-        self._scheduler = Scheduler(contents, config)
+        callbacks = Callbacks(admit=admit or _always, measured=measured or _ignore)
+        self._scheduler = Scheduler(contents, config, callbacks)
         self._thread = threading.Thread(
             target=self._scheduler.run, name=f"pool-{name}", daemon=True
         )
@@ -73,6 +83,16 @@ class Pool:
         self._scheduler.post(Entry(work=work, key=key, future=future, attempts=work.attempts))
         return future
 
+    def resize(self, num_actors: int) -> None:
+        """Have at most so many actors from now on; those too many go when they are idle.
+
+        Raises:
+            ValueError: `num_actors` is negative.
+        """
+        if num_actors < 0:
+            raise ValueError(f"pool {self._name}: {num_actors} actors, must be 0 or more")
+        self._scheduler.post_resize(num_actors)
+
     def close(self, *, cancel: bool = False) -> None:
         """End the pool after the open units, or at once if `cancel`; returns when it has ended."""
         self._scheduler.post_close(cancel=cancel)
@@ -88,3 +108,11 @@ class Pool:
         traceback: TracebackType | None,
     ) -> None:
         self.close(cancel=kind is not None)
+
+
+def _always(_stage: str) -> bool:
+    return True
+
+
+def _ignore(_stage: str, _seconds: float) -> None:
+    pass

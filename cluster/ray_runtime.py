@@ -14,6 +14,11 @@ from cluster.config import ClusterConfig
 
 CONNECT_TIMEOUT_S = 10.0
 
+LOCAL_SYSTEM = {
+    "prestart_worker_first_driver": False,  # no pool could use those workers
+    "kill_worker_timeout_milliseconds": 1000,  # a stopped one must not keep its GPU for 5 s
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -22,7 +27,8 @@ def connected(config: ClusterConfig) -> Iterator[None]:
     """Ray for the time of the context; a local one is stopped at its end.
 
     Raises:
-        ConnectionError: the configured cluster cannot be reached, or does not accept our token.
+        ConnectionError: the configured cluster cannot be reached, or does not accept our token, or
+            a local Ray does not start.
     """
     if config.address is None:
         _start_local(config)
@@ -36,15 +42,21 @@ def connected(config: ClusterConfig) -> Iterator[None]:
 
 def _start_local(config: ClusterConfig) -> None:
     _keep_token_private(create=True)
-    ray.init(
-        address="local",  # without it Ray would follow RAY_ADDRESS or a cluster it finds
-        num_cpus=config.num_cpus,
-        object_store_memory=config.object_store_mb * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        _system_config={"prestart_worker_first_driver": False},  # no pool could use those workers
-    )
+    try:
+        ray.init(
+            address="local",  # without it Ray would follow RAY_ADDRESS or a cluster it finds
+            num_cpus=config.num_cpus,
+            object_store_memory=config.object_store_mb * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            _system_config=LOCAL_SYSTEM,
+        )
+    except Exception as error:  # Ray has no class of its own for a start that took too long
+        raise ConnectionError(
+            f"a local Ray did not start: {error}; is the machine too busy? the same command tries"
+            " again"
+        ) from error
     _silence_raylet()
     logger.info("started a local Ray")
 

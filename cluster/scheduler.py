@@ -1,21 +1,23 @@
 """The rules of a pool: which unit goes to which actor, and what follows from a failure."""
 
 import logging
+import math
 import time
-from bisect import insort
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ray.exceptions import RayActorError
-
+from cluster.answers import has_died, outcome
 from cluster.config import PoolConfig
-from cluster.crew import Contents, Crew, Entry, Member
+from cluster.crew import Call, Contents, Crew, Member
 from cluster.errors import ErrorClass, PoolEndedError, describe
+from cluster.queue import Entry, Queue
 from cluster.work import Done, Problem
-from stages.commits import commit_failure, record_attempt
+from stages.commits import commit_failure, read_attempts, record_attempt
+from stages.heartbeat import Pulse
 from stages.records import Failure
 from stages.storage import Output
 
@@ -25,13 +27,31 @@ MAX_LOAD_FAILURES = 3
 MAX_FAILED_UNITS = 3
 """Different units that an actor may fail before it is replaced."""
 
+MAX_SPARED = 3
+"""Losses of a worker that its unit is not blamed for; later ones count as attempts."""
+
 MIN_UNITS = 20
 """Units that a pool counts with at least before the share of failed ones says anything."""
+
+ASK_AGAIN_S = 1.0
+"""Time after which is asked again whether a stage may go on, seconds."""
 
 UNUSABLE = frozenset({ErrorClass.WORKER_DIED, ErrorClass.TIMEOUT, ErrorClass.CUDA_STICKY})
 """Failures after which the actor is replaced at once."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """Whom a pool asks and tells, in its own thread; both are quick.
+
+    `admit` says whether a unit of that stage may be handed out now; `measured` is told the stage of
+    a unit that was committed, and the seconds it took on its worker.
+    """
+
+    admit: Callable[[str], bool]
+    measured: Callable[[str, float], None]
 
 
 class Scheduler:
@@ -40,13 +60,14 @@ class Scheduler:
     Other threads leave messages: calls that the pool's thread makes, one after the other.
     """
 
-    def __init__(self, contents: Contents, config: PoolConfig) -> None:
+    def __init__(self, contents: Contents, config: PoolConfig, callbacks: Callbacks) -> None:
         self._name = contents.name
         self._config = config
+        self._callbacks = callbacks
         self._output = Output(contents.output_url)
         self._messages: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._crew = Crew(contents, config, self._post_answer)
-        self._pending: list[Entry] = []
+        self._queue = Queue()
         self._open: set[Entry] = set()
         self._num_over = 0
         self._num_failed = 0
@@ -59,6 +80,10 @@ class Scheduler:
         if self._ended is not None:  # set before the thread's last look at its messages
             self._drain_messages()
 
+    def post_resize(self, num_actors: int) -> None:
+        """Ask the pool to have at most so many actors."""
+        self._messages.put(partial(self._crew.resize, num_actors))
+
     def post_close(self, *, cancel: bool) -> None:
         """Ask the pool to end: now if `cancel`, else when no unit is open."""
         self._messages.put(self._cancel if cancel else self._drain)
@@ -67,9 +92,7 @@ class Scheduler:
         """Work until the pool is closed or cannot go on; the body of the pool's thread."""
         try:
             while self._open or not self._draining:
-                self._crew.fill(len(self._open))
-                self._dispatch()
-                self._next_message()
+                self._next_message(self._dispatch())
                 self._expire()
             self._end(PoolEndedError(f"pool {self._name}: is closed"))
         except _CancelledError as error:
@@ -83,8 +106,8 @@ class Scheduler:
             ended.__cause__ = error
             self._end(ended)
 
-    def _next_message(self) -> None:
-        timeout = min(self._crew.next_deadline() - time.monotonic(), 3600.0)
+    def _next_message(self, ask_again_s: float) -> None:
+        timeout = min(self._crew.next_deadline() - time.monotonic(), ask_again_s, 3600.0)
         try:
             message = self._messages.get(timeout=max(timeout, 0.0))
         except Empty:
@@ -98,8 +121,8 @@ class Scheduler:
             except Empty:
                 return
 
-    def _post_answer(self, member: Member, answer: Future[Any]) -> None:
-        self._messages.put(partial(self._answered, member, answer))
+    def _post_answer(self, member: Member, call: Call, answer: Future[Any]) -> None:
+        self._messages.put(partial(self._answered, member, call, answer))
 
     def _accept(self, entry: Entry) -> None:
         if self._ended is not None:
@@ -111,10 +134,7 @@ class Scheduler:
             problem = Problem(error_class=ErrorClass.WORKER_DIED, message=message)
             self._give_up(entry, problem, worker="")
         else:
-            self._enqueue(entry)
-
-    def _enqueue(self, entry: Entry) -> None:
-        insort(self._pending, entry, key=lambda e: e.key)
+            self._queue.push(entry)
 
     def _drain(self) -> None:
         self._draining = True
@@ -123,68 +143,154 @@ class Scheduler:
         if self._ended is None:
             raise _CancelledError(f"pool {self._name}: is closed")
 
-    def _dispatch(self) -> None:
-        for given_up in [entry for entry in self._pending if entry.future.cancelled()]:
-            self._pending.remove(given_up)
-            self._open.remove(given_up)
+    def _dispatch(self) -> float:
+        """Hand out what can be; returns the seconds after which to try again."""
+        self._drop_cancelled()
+        waiting = self._queue.stages()
+        admitted = [stage for stage in waiting if self._callbacks.admit(stage)]
+        self._crew.fit(self._queue.count(admitted) + len(self._crew.entries()))
         for member in self._crew.idle():
-            fit = (e for e in self._pending if member.name not in e.failed_on)
-            if (entry := next(fit, None)) is not None:
-                self._try(entry, member)
-        self._make_room()
+            entry = self._queue.take(admitted, self._fits(member))
+            if entry is not None:
+                self._crew.hand(member, entry)
+        if self._make_room():
+            return 0.0
+        return math.inf if admitted == waiting else ASK_AGAIN_S
 
-    def _try(self, entry: Entry, member: Member) -> None:
-        entry.attempts += 1
-        record_attempt(self._output, entry.work.unit, entry.attempts)
-        self._crew.hand(member, entry)
-        self._pending.remove(entry)
+    def _fits(self, member: Member) -> Callable[[Entry], bool]:
+        """Says of a unit whether the actor can have it now."""
+        placed = self._crew.placed()
+        suspected = any(map(self._is_suspect, self._crew.entries()))
 
-    def _make_room(self) -> None:
-        """Replace an idle actor where a unit has failed on all there are."""
-        names = {member.name for member in self._crew}
+        def fits(entry: Entry) -> bool:
+            return _suits(entry, member, placed) and not (suspected and self._is_suspect(entry))
+
+        return fits
+
+    def _is_suspect(self, entry: Entry) -> bool:
+        """Whether runs ended with it in flight, and one more such end would be its last.
+
+        One of several such units may have ended the runs: they go one at a time, so that the others
+        are not given up with it.
+        """
+        return entry.work.attempts > 0 and entry.attempts + 1 >= self._config.max_attempts
+
+    def _drop_cancelled(self) -> None:
+        if self._crew.idle() or self._draining:
+            self._open.difference_update(self._queue.remove_cancelled())
+
+    def _make_room(self) -> bool:
+        """Let an idle actor go where a unit has failed on all there are; another one comes."""
+        names = {member.name for member in self._crew.placed()}
         idle = self._crew.idle()
-        if idle and any(names <= entry.failed_on for entry in self._pending):
+        stuck = bool(idle) and any(names <= entry.failed_on for entry in self._queue.failed())
+        if stuck:
             self._crew.remove(idle[0])
-            self._crew.fill(len(self._open))
+        return stuck
 
-    def _answered(self, member: Member, answer: Future[Any]) -> None:
+    def _answered(self, member: Member, call: Call, answer: Future[Any]) -> None:
         if member not in self._crew:
             return  # it was killed meanwhile; if it did its unit, the commit says the same
-        outcome = _outcome(answer)
-        if not member.loaded:
-            self._loaded(member, outcome)
-        elif isinstance(outcome, Done):
-            self._resolve(self._crew.take(member), outcome.records)
-        else:
-            self._failed(member, outcome)
+        if has_died(answer):
+            member.alive = False
+        result = outcome(answer, member.node)
+        match call:
+            case Call.PLACE:
+                self._placed(member, result)
+            case Call.LOAD:
+                self._loaded(member, result)
+            case Call.BEAT:
+                self._beaten(member, result)
+            case Call.RUN:
+                self._ran(member, result)
 
-    def _loaded(self, member: Member, outcome: str | Problem) -> None:
-        if isinstance(outcome, str):
-            self._crew.welcome(member, outcome)
+    def _placed(self, member: Member, result: str | Problem) -> None:
+        if isinstance(result, str):
+            self._crew.settle(member, result)
+        else:
+            self._not_loaded(member, result)
+
+    def _loaded(self, member: Member, result: str | Problem) -> None:
+        if isinstance(result, str):
+            self._crew.welcome(member, result)
+        else:
+            self._not_loaded(member, result)
+
+    def _not_loaded(self, member: Member, problem: Problem) -> None:
+        logger.warning("%s: cannot load its stages: %s", member.label, problem.message)
+        if problem.error_class is ErrorClass.NODE_LOST:
+            self._crew.remove(member)
             return
         self._crew.reject(member)
-        logger.warning("%s: cannot load its stages: %s", member.label, outcome.message)
         alive = any(other.loaded for other in self._crew)
         if self._crew.load_failures >= MAX_LOAD_FAILURES and not alive:
             raise PoolEndedError(
                 f"pool {self._name}: {self._crew.load_failures} actors in a row could not load"
-                f" their stages, and none is left: {outcome.message}"
+                f" their stages, and none is left: {problem.message}"
             )
+
+    def _beaten(self, member: Member, result: Pulse | Problem) -> None:
+        if isinstance(result, Pulse):
+            self._crew.follow(member, result)
+        elif member.entry is None:  # else the unit's own answer tells of the death
+            logger.warning("%s: died idle: %s", member.label, result.message)
+            self._crew.remove(member)
+
+    def _ran(self, member: Member, result: Done | Problem) -> None:
+        if isinstance(result, Done):
+            self._done(member, result)
+        else:
+            self._failed(member, result)
+        if not member.alive and member in self._crew:
+            self._crew.remove(member)
+
+    def _done(self, member: Member, done: Done) -> None:
+        entry = self._crew.take(member)
+        for node in entry.failed_nodes - {member.node}:
+            self._crew.nodes.strike(node, str(entry.work.unit))
+        self._callbacks.measured(entry.work.unit.stage, done.seconds)
+        self._resolve(entry, done.records)
 
     def _failed(self, member: Member, problem: Problem) -> None:
         entry = self._crew.take(member)
-        unit = entry.work.unit
-        entry.failed_on.add(member.name)
-        bad_input = problem.error_class is ErrorClass.BAD_INPUT
-        if not bad_input:
-            member.failed_units.add(str(unit))
-        if problem.error_class in UNUSABLE or len(member.failed_units) >= MAX_FAILED_UNITS:
+        if problem.error_class is ErrorClass.STORAGE:
+            raise PoolEndedError(f"pool {self._name}: cannot go on: {problem.message}")
+        if problem.error_class in UNUSABLE or not member.alive:
             self._crew.remove(member)
-        if bad_input or entry.attempts >= self._config.max_attempts:
+        if entry.spared < MAX_SPARED and self._is_innocent(entry, problem):
+            entry.spared += 1
+            logger.info("%s: lost with %s: %s", entry.work.unit, member.label, problem.message)
+            self._queue.push(entry)
+            return
+        entry.attempts += 1
+        self._blame(member, entry, problem)
+        if _is_final(entry, problem) or entry.attempts >= self._config.max_attempts:
             self._give_up(entry, problem, worker=member.label)
         else:
-            logger.info("%s: attempt %d failed: %s", unit, entry.attempts, problem.message)
-            self._enqueue(entry)
+            unit, attempts = entry.work.unit, entry.attempts
+            logger.info("%s: attempt %d failed: %s", unit, attempts, problem.message)
+            entry.smaller |= problem.error_class is ErrorClass.OUT_OF_MEMORY
+            self._queue.push(entry)
+
+    def _is_innocent(self, entry: Entry, problem: Problem) -> bool:
+        """Whether the unit did not cost us its worker: the node went, or it had not begun."""
+        if problem.error_class is ErrorClass.NODE_LOST:
+            return True
+        lost = problem.error_class in {ErrorClass.WORKER_DIED, ErrorClass.TIMEOUT}
+        return lost and self._recorded_attempts(entry) <= entry.attempts
+
+    def _recorded_attempts(self, entry: Entry) -> int:
+        try:
+            return read_attempts(self._output, entry.work.unit)
+        except FileNotFoundError:
+            return 0
+
+    def _blame(self, member: Member, entry: Entry, problem: Problem) -> None:
+        entry.failed(problem, worker=member.name, node=member.node)
+        if problem.error_class is not ErrorClass.BAD_INPUT:
+            member.failed_units.add(str(entry.work.unit))
+        if len(member.failed_units) >= MAX_FAILED_UNITS and member in self._crew:
+            self._crew.remove(member)
 
     def _give_up(self, entry: Entry, problem: Problem, *, worker: str) -> None:
         work = entry.work
@@ -221,15 +327,26 @@ class Scheduler:
 
     def _expire(self) -> None:
         now = time.monotonic()
+        if now >= self._crew.stranded_by:
+            raise PoolEndedError(
+                f"pool {self._name}: no actor found a place in"
+                f" {self._config.placement_timeout_s:g} s: {self._crew.nodes.explain()}"
+            )
         for member in self._crew:
-            if now < member.deadline:
-                continue
-            if member.loaded:
-                limit = f"no end after {self._config.unit_timeout_s:g} s"
-                self._failed(member, Problem(error_class=ErrorClass.TIMEOUT, message=limit))
-            else:
-                limit = f"not placed and loaded after {self._config.load_timeout_s:g} s"
-                self._loaded(member, Problem(error_class=ErrorClass.MODEL_LOAD, message=limit))
+            if now >= member.deadline:
+                self._hangs(member, is_silent=now >= member.heard_by)
+
+    def _hangs(self, member: Member, *, is_silent: bool) -> None:
+        if not member.loaded:
+            limit = f"not loaded after {self._config.load_timeout_s:g} s"
+            self._not_loaded(member, Problem(error_class=ErrorClass.MODEL_LOAD, message=limit))
+        elif member.entry is None:
+            logger.warning("%s: hangs idle", member.label)
+            self._crew.remove(member)
+        else:
+            step, end = self._config.step_timeout_s, self._config.unit_timeout_s
+            limit = f"no step for {step:g} s" if is_silent else f"no end after {end:g} s"
+            self._failed(member, Problem(error_class=ErrorClass.TIMEOUT, message=limit))
 
     def _end(self, ended: Exception) -> None:
         in_flight = self._crew.entries()
@@ -240,7 +357,7 @@ class Scheduler:
         self._ended = ended
         self._drain_messages()
         for entry in in_flight:  # it was we who ended the attempt
-            record_attempt(self._output, entry.work.unit, entry.attempts - 1)
+            record_attempt(self._output, entry.work.unit, entry.attempts)
 
 
 class _CancelledError(PoolEndedError):
@@ -254,11 +371,20 @@ def _refuse(entry: Entry, ended: Exception) -> None:
         entry.future.set_exception(ended)
 
 
-def _outcome(answer: Future[Any]) -> Any:
-    """What an actor answered; a Problem if the answer is that there is none."""
-    error = answer.exception()
-    if error is None:
-        return answer.result()
-    died = isinstance(error, RayActorError)
-    error_class = ErrorClass.WORKER_DIED if died else ErrorClass.EXCEPTION
-    return Problem(error_class=error_class, message=describe(error))
+def _suits(entry: Entry, member: Member, placed: list[Member]) -> bool:
+    """Not where the unit failed: not on that worker, nor on that node while there is another."""
+
+    def is_elsewhere(other: Member) -> bool:
+        return other.name not in entry.failed_on and other.node not in entry.failed_nodes
+
+    if not entry.failed_on:
+        return True
+    return member.name not in entry.failed_on and (
+        is_elsewhere(member) or not any(map(is_elsewhere, placed))
+    )
+
+
+def _is_final(entry: Entry, problem: Problem) -> bool:
+    """Whether another try is of no use: bad input, or out of memory with less of it already."""
+    out_of_memory = problem.error_class is ErrorClass.OUT_OF_MEMORY
+    return problem.error_class is ErrorClass.BAD_INPUT or (out_of_memory and entry.smaller)

@@ -23,10 +23,19 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a unit: its number, from 1, and whether it must do with less memory."""
+
+    number: int
+    smaller: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A unit that is committed, with its records."""
+    """A unit that is committed: its records, and the seconds that its stage took."""
 
     records: tuple[Any, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

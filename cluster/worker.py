@@ -2,16 +2,31 @@
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import ray
 
 from cluster.errors import ErrorClass, classify, describe
-from cluster.work import Done, Problem, Work
-from stages.commits import Commit, commit
+from cluster.work import Attempt, Done, Problem, Work
+from stages.commits import Commit, commit, record_attempt
+from stages.hardware import hardware_class
+from stages.heartbeat import Pulse, followed
 from stages.storage import Output
 
 Stage: TypeAlias = Callable[[Any], tuple[Any, ...]]
 """Does the work of one unit: publishes its files and returns their records."""
+
+
+@runtime_checkable
+class Shrinkable(Protocol):
+    """A stage that can do with less memory."""
+
+    def smaller(self) -> Stage:
+        """The same stage on the same models; it needs less memory, and marks what it makes."""
+        ...
+
 
 StageFactory: TypeAlias = Callable[[], Stage]
 """Makes a stage on the worker, models loaded; travels by pickle (a class, a partial of one)."""
@@ -20,13 +35,27 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Loads the stages of a pool once, then runs its units; unaware of Ray."""
+    """Loads the stages of a pool once, then runs its units.
+
+    While one thread does that, another one answers `place` and `beat`.
+    """
 
     def __init__(self, *, name: str, stages: Mapping[str, StageFactory], output_url: str) -> None:
         self._name = f"{name}@{socket.gethostname()}"
         self._factories = stages
         self._output = Output(output_url)
         self._stages: dict[str, Stage] = {}
+        self._pulse = Pulse()
+
+    def place(self) -> str:
+        """The id of the node that this process is on."""
+        node_id: str = ray.get_runtime_context().get_node_id()
+        return node_id
+
+    def beat(self, pause_s: float) -> Pulse:
+        """Wait a little, then tell how far the units are."""
+        time.sleep(pause_s)
+        return self._pulse
 
     def load(self) -> str | Problem:
         """Construct the stages; returns the worker's name with its node, or what went wrong."""
@@ -37,18 +66,32 @@ class Worker:
             return Problem(error_class=ErrorClass.MODEL_LOAD, message=describe(error))
         return self._name
 
-    def run(self, work: Work, attempts: int) -> Done | Problem:
-        """Do one unit and commit it: its record is published after its files.
+    def run(self, work: Work, attempt: Attempt) -> Done | Problem:
+        """Do one unit and commit it.
 
-        Args:
-            work: the unit.
-            attempts: how often it was tried, this time included.
+        The attempt is recorded before the stage is called, so that a unit is known by it that takes
+        this process or the pool's along; the commit record is published after the unit's files.
         """
         try:
-            records = self._stages[work.unit.stage](work.argument)
-            made = Commit(records=records, attempts=attempts, worker=self._name)
-            commit(self._output, work.unit, made)
+            with followed(self._pulse):
+                record_attempt(self._output, work.unit, attempt.number)
+                made = self._make(work, attempt)
+                commit(self._output, work.unit, made)
         except Exception as error:  # the boundary of a unit: its failure is an answer, not an end
             logger.exception("%s: %s failed", self._name, work.unit)
             return Problem(error_class=classify(error), message=describe(error))
-        return Done(records=records)
+        return Done(records=made.records, seconds=made.seconds)
+
+    def _make(self, work: Work, attempt: Attempt) -> Commit[Any]:
+        stage = self._stages[work.unit.stage]
+        if attempt.smaller and isinstance(stage, Shrinkable):
+            stage = stage.smaller()
+        start = time.perf_counter()
+        records = stage(work.argument)
+        return Commit(
+            records=records,
+            attempts=attempt.number,
+            worker=self._name,
+            seconds=time.perf_counter() - start,
+            hardware=hardware_class(),
+        )

@@ -1,5 +1,6 @@
 """A pool on a real local Ray: what it does with units that work, fail, hang and kill."""
 
+import itertools
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from stages.commits import UnitId, read_attempts, read_commit, read_failure, rea
 from stages.manifests import Shard
 from stages.records import Failure, File
 from stages.storage import Output
+from tests.cluster.processes import is_alive
 from tests.cluster.toys import (
     CopyStage,
     EnvironmentStage,
@@ -38,6 +40,7 @@ def unit(name: str) -> UnitId:
 
 def open_pool(output: Path, **changes: Any) -> Pool:
     stage = changes.pop("stage", partial(CopyStage, output_url=str(output)))
+    watchers = {name: changes.pop(name, None) for name in ("admit", "measured")}
     settings = {"num_actors": 2, "num_cpus": 1.0} | changes
     return Pool(
         name="toys",
@@ -45,6 +48,7 @@ def open_pool(output: Path, **changes: Any) -> Pool:
         output_url=str(output),
         config=PoolConfig(**settings),
         num_threads=3,
+        **watchers,
     )
 
 
@@ -167,6 +171,135 @@ def test_a_hanging_unit_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
     assert (failure.error_class, failure.message) == ("timeout", "no end after 1 s")
 
 
+@pytest.mark.parametrize("trouble", ["hang", "hang in C", "stop"])
+def test_a_unit_that_does_no_step_is_ended_and_its_process_with_it(
+    tmp_path: Path, trouble: str
+) -> None:
+    with open_pool(tmp_path, num_actors=1, step_timeout_s=4, max_attempts=1) as pool:
+        failure = send(pool, "h", trouble).result(60)
+        (call,) = calls(tmp_path, "h")
+        wait_for(lambda: not is_alive(int(call.read_text())))
+        assert isinstance(send(pool, "next").result(60)[0], File)
+    assert (failure.error_class, failure.message) == ("timeout", "no step for 4 s")
+
+
+def test_a_unit_that_is_slow_but_does_its_steps_is_left_alone(tmp_path: Path) -> None:
+    with open_pool(tmp_path, step_timeout_s=1.5) as pool:
+        assert isinstance(send(pool, "slow", "steps").result(60)[0], File)
+    assert len(calls(tmp_path, "slow")) == 1
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 1.0])
+def test_a_worker_that_dies_idle_costs_no_unit_an_attempt(tmp_path: Path, wait_s: float) -> None:
+    with open_pool(tmp_path, num_actors=1, max_attempts=1) as pool:
+        send(pool, "before", "die idle").result(30)
+        (call,) = calls(tmp_path, "before")
+        wait_for(lambda: not is_alive(int(call.read_text())))
+        time.sleep(wait_s)
+        assert isinstance(send(pool, "next").result(30)[0], File)
+    assert read_commit(Output(str(tmp_path)), unit("next"), File).attempts == 1
+
+
+def test_a_worker_that_stopped_idle_costs_no_unit_an_attempt(tmp_path: Path) -> None:
+    with open_pool(tmp_path, num_actors=1, max_attempts=1, step_timeout_s=4) as pool:
+        send(pool, "before").result(30)
+        (call,) = calls(tmp_path, "before")
+        os.kill(int(call.read_text()), signal.SIGSTOP)
+        assert isinstance(send(pool, "next").result(60)[0], File)
+    assert read_commit(Output(str(tmp_path)), unit("next"), File).attempts == 1
+
+
+def test_out_of_memory_is_tried_again_with_less_of_it_on_another_worker(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        (file,) = send(pool, "big", "memory when large").result(30)
+    assert file.path == "copies/bigsmaller.txt"
+    assert read_commit(Output(str(tmp_path)), unit("big"), File).attempts == 2
+    first, second = calls(tmp_path, "big")
+    assert first.read_text() != second.read_text()
+
+
+def test_out_of_memory_with_less_of_it_is_the_end(tmp_path: Path) -> None:
+    with open_pool(tmp_path) as pool:
+        failure = send(pool, "big", "memory").result(30)
+    assert (failure.error_class, failure.attempts) == ("out_of_memory", 2)
+
+
+def test_a_stage_that_is_not_admitted_waits_and_starts_no_worker(tmp_path: Path) -> None:
+    asked: list[str] = []
+    opened: list[bool] = []
+
+    def admit(stage: str) -> bool:
+        asked.append(stage)
+        return bool(opened)
+
+    with open_pool(tmp_path, admit=admit) as pool:
+        future = send(pool, "story")
+        wait_for(lambda: len(asked) >= 3)
+        assert not (tmp_path / "calls").exists()
+        opened.append(True)
+        assert isinstance(future.result(30)[0], File)
+    assert set(asked) == {"copies"}
+
+
+def test_the_time_of_each_unit_that_is_committed_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    with open_pool(tmp_path, measured=lambda *measure: told.append(measure)) as pool:
+        send(pool, "slow", "slow").result(30)
+        send(pool, "bad", "bad").result(30)
+    ((stage, seconds),) = told
+    assert stage == "copies"
+    assert 0.5 <= seconds < 10
+
+
+def test_a_pool_grows_and_shrinks_and_what_is_in_flight_goes_on(tmp_path: Path) -> None:
+    def workers(prefix: str) -> set[str]:
+        return {call.read_text() for call in (tmp_path / "calls").glob(f"{prefix}-*")}
+
+    def two_at_work() -> bool:
+        for future in [send(pool, f"two-{next(number)}", "slow") for _ in range(2)]:
+            future.result(30)
+        return len(workers("two")) == 2
+
+    number = itertools.count()
+    with open_pool(tmp_path, num_actors=1) as pool:
+        for future in [send(pool, f"one-{i}", "slow") for i in range(2)]:
+            future.result(30)
+        pool.resize(2)
+        wait_for(two_at_work)
+        running = send(pool, "run-0", "slower")
+        wait_for(lambda: calls(tmp_path, "run-0"))
+        pool.resize(0)
+        assert isinstance(running.result(30)[0], File)
+        wait_for(lambda: not any(is_alive(int(pid)) for pid in workers("two") | workers("run")))
+        held = send(pool, "late-0")
+        time.sleep(1)
+        assert not held.done()
+        pool.resize(1)
+        assert isinstance(held.result(30)[0], File)
+    assert len(workers("one")) == len(workers("late")) == 1
+
+
+def test_actors_that_find_no_place_wait_for_it_and_the_others_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_pool(tmp_path, num_actors=6, num_cpus=2.0, load_timeout_s=4) as pool:
+        futures = [send(pool, f"story-{i}", "slower") for i in range(6)]
+        assert all(isinstance(future.result(60)[0], File) for future in futures)
+    assert "cannot load" not in caplog.text
+
+
+def test_a_pool_for_whose_actors_there_is_never_a_place_ends(tmp_path: Path) -> None:
+    with (
+        open_pool(tmp_path, num_actors=1, num_cpus=4.0) as first,
+        open_pool(tmp_path, num_actors=1, placement_timeout_s=2) as second,
+    ):
+        holder = send(first, "holder", "slower")
+        wait_for(lambda: calls(tmp_path, "holder"))
+        with pytest.raises(PoolEndedError, match=r"no actor found a place in 2 s: .*'CPU': 1"):
+            send(second, "waiting").result(30)
+        assert isinstance(holder.result(30)[0], File)
+
+
 def test_a_worker_that_fails_different_units_is_replaced(tmp_path: Path) -> None:
     with open_pool(tmp_path, num_actors=1, max_attempts=1) as pool:
         for name in "abcd":
@@ -245,6 +378,26 @@ def test_too_many_failures_end_the_pool(tmp_path: Path) -> None:
     assert sum(isinstance(f.result(), Failure) for f in futures if not f.exception()) >= 3
 
 
-def test_a_pool_that_no_node_can_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"pool toys: an actor needs .*'GPU': 8\.0"):
-        open_pool(tmp_path, num_gpus=8)
+@pytest.mark.parametrize(
+    ("needs", "named"),
+    [
+        ({"num_gpus": 8}, r"'GPU': 8\.0"),
+        ({"memory_mb": 10**9}, "'memory': 1048576000000000"),
+        ({"resources": {"big_disk": 1}}, r"'big_disk': 1\.0"),
+    ],
+)
+def test_a_pool_that_no_node_can_hold_is_refused(
+    tmp_path: Path, needs: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValueError, match=f"pool toys: an actor needs .*{named}"):
+        open_pool(tmp_path, **needs)
+
+
+def test_units_that_earlier_runs_ended_with_go_one_at_a_time(tmp_path: Path) -> None:
+    """Else the one that ends every run would take those along that are always beside it."""
+    with open_pool(tmp_path) as pool:
+        suspects = [send(pool, f"suspect-{n}", "slow", attempts=2) for n in range(2)]
+        assert all(isinstance(future.result(60), tuple) for future in suspects)
+    (first,), (second,) = (calls(tmp_path, f"suspect-{n}") for n in range(2))
+    first_done = (tmp_path / "copies" / "suspect-0.txt").stat().st_mtime_ns
+    assert second.stat().st_mtime_ns >= first_done, first

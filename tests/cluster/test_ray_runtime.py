@@ -15,6 +15,7 @@ from cluster.ray_runtime import connected
 from stages.commits import UnitId, read_attempts, read_progress
 from stages.manifests import Shard
 from stages.storage import Output
+from tests.cluster.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,13 +48,6 @@ def start_command(home: Path, output: Path) -> subprocess.Popen[bytes]:
         "RAY_AUTH_MODE": "disabled",
     }
     return subprocess.Popen([sys.executable, "-c", COMMAND, str(output)], env=environment)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_until(condition: object, *, seconds: float) -> None:

@@ -1,11 +1,18 @@
 """Stages of a few lines that fail in every way a real one can."""
 
+import ctypes
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import ray
+
+from stages.heartbeat import beat
 from stages.records import File
 from stages.storage import Output
 
@@ -25,12 +32,20 @@ class CopyStage:
         self._output = Output(output_url)
         self._calls = Path(output_url) / "calls"
         self._calls.mkdir(exist_ok=True)
+        self._size = ""
+
+    def smaller(self) -> "CopyStage":
+        smaller = copy(self)
+        smaller._size = "smaller"
+        return smaller
 
     def __call__(self, order: Order) -> tuple[File, ...]:
         call = self._calls / f"{order.text}.{time.monotonic_ns()}.{os.getpid()}"
         call.write_text(str(os.getpid()))
-        TROUBLES[order.trouble](self._output)
-        return (self._output.publish(f"copies/{order.text}.txt", order.text.encode()),)
+        if not (self._size and order.trouble == "memory when large"):
+            TROUBLES[order.trouble](self._output)
+        name = f"{order.text}{self._size}"
+        return (self._output.publish(f"copies/{name}.txt", name.encode()),)
 
 
 class FlakyLoadStage(CopyStage):
@@ -55,6 +70,22 @@ class EnvironmentStage:
         return (self._output.publish(f"{order.text}.txt", seen.encode()),)
 
 
+class NodeStage:
+    """Takes its time, notes the address of its node, and fails on nodes that are named as bad."""
+
+    def __init__(self, *, output_url: str) -> None:
+        self._output = Output(output_url)
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+        self._node = nodes[ray.get_runtime_context().get_node_id()]
+
+    def __call__(self, order: Order) -> tuple[File, ...]:
+        self._output.publish(f"calls/{order.text}.{time.monotonic_ns()}", self._node.encode())
+        time.sleep(0.5)
+        if self._output.exists(f"bad/{self._node}"):
+            raise OSError("the disk of this node is broken")
+        return (self._output.publish(f"copies/{order.text}.txt", order.text.encode()),)
+
+
 class UnloadableStage:
     """Has lost its weights."""
 
@@ -67,6 +98,21 @@ def _raise(error: Exception) -> Callable[[Output], None]:
         raise error
 
     return trouble
+
+
+def _work_step_by_step(_: Output) -> None:
+    for _ in range(30):
+        time.sleep(0.1)
+        beat()
+
+
+def _hang_in_c(_: Output) -> None:
+    """Never give the interpreter lock back, as an extension may that waits for a driver."""
+    ctypes.PyDLL(None).sleep(600)
+
+
+def _die_when_idle(_: Output) -> None:
+    threading.Timer(0.5, os._exit, args=[1]).start()
 
 
 def _fail_once(output: Output) -> None:
@@ -84,5 +130,10 @@ TROUBLES: dict[str, Callable[[Output], None]] = {
     "bad": _raise(ValueError("panel 3: the character [Bob] is not known")),
     "error": _raise(RuntimeError("x" * 5000)),
     "memory": _raise(RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")),
+    "memory when large": _raise(MemoryError("no memory for the batch")),
     "fail once": _fail_once,
+    "steps": _work_step_by_step,
+    "hang in C": _hang_in_c,
+    "stop": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
+    "die idle": _die_when_idle,
 }

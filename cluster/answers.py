@@ -1,0 +1,37 @@
+"""What follows from an actor's answer, or from there being none."""
+
+from concurrent.futures import Future
+from typing import Any
+
+from ray.exceptions import ActorUnavailableError, RayActorError
+
+from cluster.errors import ErrorClass, describe
+from cluster.nodes import is_alive
+from cluster.work import Problem
+
+OUT_OF_MEMORY_SIGN = "running low on memory"
+"""In what Ray says of an actor that it killed because its node had no memory left."""
+
+
+def has_died(answer: Future[Any]) -> bool:
+    """Whether there is no answer because the actor died, or is out of reach."""
+    return isinstance(answer.exception(), RayActorError)
+
+
+def outcome(answer: Future[Any], node: str) -> Any:
+    """What an actor on `node` answered; a Problem if the answer is that there is none."""
+    error = answer.exception()
+    if error is None:
+        return answer.result()
+    return Problem(error_class=_class_of(error, node), message=describe(error))
+
+
+def _class_of(error: BaseException, node: str) -> ErrorClass:
+    if not isinstance(error, RayActorError):
+        return ErrorClass.EXCEPTION
+    if OUT_OF_MEMORY_SIGN in str(error):
+        return ErrorClass.OUT_OF_MEMORY
+    # Whatever still lives reports its workers' deaths; one that is only out of reach has no report.
+    if isinstance(error, ActorUnavailableError) or (node and not is_alive(node)):
+        return ErrorClass.NODE_LOST
+    return ErrorClass.WORKER_DIED

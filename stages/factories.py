@@ -1,0 +1,46 @@
+"""What constructs each stage on a worker.
+
+A stage's module is imported when the stage is constructed: whoever only sends a factory to a worker
+needs neither torch nor a second of its import.
+"""
+
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable
+from typing import Any
+
+from stages.films.config import FilmsConfig
+from stages.keyframes.config import KeyframesConfig
+from stages.model_config import ModelConfig
+from stages.motion.config import MotionConfig
+from stages.prompts.config import PromptsConfig
+
+
+def make_prompts(
+    *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int
+) -> Callable[[Any], tuple[Any, ...]]:
+    """The prompts stage; its arguments are those of `stages.prompts.stage.PromptsStage`."""
+    from stages.prompts.stage import PromptsStage
+
+    return PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps)
+
+
+def make_keyframes(*, output_url: str, config: KeyframesConfig) -> Callable[[Any], tuple[Any, ...]]:
+    """The keyframes stage, its model loaded."""
+    from stages.keyframes.stage import KeyframesStage
+
+    return KeyframesStage(output_url=output_url, config=config)
+
+
+def make_motion(*, output_url: str, config: MotionConfig) -> Callable[[Any], tuple[Any, ...]]:
+    """The motion stage, its models loaded."""
+    from stages.motion.stage import MotionStage
+
+    return MotionStage(output_url=output_url, config=config)
+
+
+def make_films(*, output_url: str, config: FilmsConfig) -> Callable[[Any], tuple[Any, ...]]:
+    """The films stage."""
+    from stages.films.stage import FilmsStage
+
+    return FilmsStage(output_url=output_url, config=config)

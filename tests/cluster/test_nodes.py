@@ -1,0 +1,268 @@
+"""A real cluster: several Ray nodes, each with its own address of the loopback, and a token."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAX_STARTS = 5
+RAY = Path(sys.executable).with_name("ray")
+
+CONNECT = """
+import sys
+import ray
+from cluster.config import ClusterConfig
+from cluster.ray_runtime import connected
+
+try:
+    with connected(ClusterConfig(address=sys.argv[1])):
+        print("connected to", len(ray.nodes()))
+except ConnectionError as error:
+    print("refused:", error)
+print("still connected" if ray.is_initialized() else "no Ray is left")
+"""
+
+JOB = """
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from cluster.config import ClusterConfig, PoolConfig
+from cluster.pool import Pool
+from cluster.ray_runtime import connected
+from cluster.work import Work
+from stages.commits import UnitId, read_commit
+from stages.manifests import Shard
+from stages.records import Failure, File
+from stages.storage import Output
+from tests.cluster.toys import NodeStage, Order
+
+address, url = sys.argv[1:]
+stages = {"copies": partial(NodeStage, output_url=url)}
+config = PoolConfig(num_actors=4, num_cpus=1, max_attempts=2)
+units, futures = [], []
+with connected(ClusterConfig(address=address)):
+    with Pool(name="toys", stages=stages, output_url=url, config=config, num_threads=1) as pool:
+        while not (Path(url) / "enough").exists():
+            for _ in range(8):
+                name = f"story-{len(units):04d}"
+                unit = UnitId(stage="copies", shard=Shard(index=0, count=1), story_id=name)
+                units.append(unit)
+                work = Work(unit=unit, argument=Order(text=name))
+                futures.append(pool.submit(work, priority=(0,)))
+            futures[-8].result(120)
+        results = [future.result(120) for future in futures]
+failed = [str(result) for result in results if isinstance(result, Failure)]
+attempts = {u.name: read_commit(Output(url), u, File).attempts for u in units} if not failed else {}
+print(json.dumps({"failed": failed, "attempts": attempts}))
+"""
+
+
+def wait_until(condition: Callable[[], Any], *, seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
+    return value
+
+
+@dataclass
+class Cluster:
+    """Nodes that are started and killed; each is a tree of processes."""
+
+    folder: Path
+    port: int
+    nodes: list[psutil.Process] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.2:{self.port}"
+
+    def environment(self, token: str | None = "a" * 64) -> dict[str, str]:
+        """A home of its own, with this token in it or without one."""
+        home = self.folder / (token or "none")[:4]
+        (home / ".ray").mkdir(parents=True, exist_ok=True)
+        if token is not None:
+            (home / ".ray" / "auth_token").write_text(token)
+        names = {"RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+        environment = {name: value for name, value in os.environ.items() if name not in names}
+        return environment | {
+            "HOME": str(home),
+            "RAY_AUTH_MODE": "token",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def start_node(self, *, num_cpus: int = 1) -> psutil.Process:
+        """Start the head, then nodes that join it.
+
+        One after the other: on one machine they share a folder, and number their files in it.
+        """
+        number = len(self.nodes)
+        role = ["--address", self.address]
+        if number == 0:
+            temporary = ["--temp-dir", str(self.folder / "ray")]
+            role = ["--head", "--port", str(self.port), "--include-dashboard", "false", *temporary]
+        ports = ["--min-worker-port", "0", "--max-worker-port", "0"]
+        # A node waits for 15 s until its agents have told the ports that they chose themselves.
+        for agent in (
+            "metrics-export",
+            "dashboard-agent-grpc",
+            "dashboard-agent-listen",
+            "runtime-env-agent",
+        ):
+            ports += [f"--{agent}-port", str(free_port())]
+        size = ["--num-cpus", str(num_cpus), "--object-store-memory", str(80 * 2**20)]
+        own_address = ["--node-ip-address", f"127.0.0.{number + 2}"]
+        command = [str(RAY), "start", "--block", *role, *own_address, *ports, *size]
+        self.nodes.append(self._start_patiently(command, self.folder / f"node{number}.log"))
+        return self.nodes[-1]
+
+    def _start_patiently(self, command: list[str], said: Path) -> psutil.Process:
+        """Ray gives a node 30 s to come up, which is not always enough on a busy machine."""
+        for _ in range(MAX_STARTS):
+            with said.open("wb") as log:
+                process = psutil.Popen(command, env=self.environment(), stdout=log, stderr=log)
+            over = partial(_is_up_or_gone, process, said)
+            if wait_until(over, seconds=300) == "up":
+                return process
+            kill(process)
+        raise AssertionError(said.read_text())
+
+    def run(self, code: str, *arguments: str, token: str | None = "a" * 64) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment(token),
+            text=True,
+            capture_output=True,
+            timeout=240,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_up_or_gone(process: psutil.Popen, said: Path) -> str | None:
+    if "Ray runtime started" in said.read_text():
+        return "up"
+    return None if process.poll() is None else "gone"
+
+
+def kill(node: psutil.Process) -> None:
+    """Take a whole node away at once."""
+    if node.is_running():
+        for process in [*node.children(recursive=True), node]:
+            process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    # Ray's sockets have long names of their own below this folder.
+    cluster = Cluster(folder=tmp_path_factory.mktemp("c"), port=free_port("127.0.0.2"))
+    cluster.start_node()
+    try:
+        wait_until(lambda: "connected to 1" in cluster.run(CONNECT, cluster.address))
+        yield cluster
+    finally:
+        for node in reversed(cluster.nodes):
+            kill(node)
+
+
+@pytest.mark.timeout(600)
+def test_a_wrong_or_missing_token_is_refused_and_no_local_ray_is_started(cluster: Cluster) -> None:
+    for token in ("b" * 64, None):
+        said = cluster.run(CONNECT, cluster.address, token=token)
+        assert f"refused: cluster.address {cluster.address}" in said
+        assert "no Ray is left" in said
+        assert "token" in said
+
+
+@dataclass
+class Job:
+    """A command that has a pool on the cluster, and goes on until it is told that it is enough."""
+
+    process: subprocess.Popen[str]
+    output: Path
+
+    def calls(self) -> list[tuple[str, str]]:
+        """The unit and the address of the node of each call, in their order."""
+        files = [call for call in (self.output / "calls").glob("*") if call.name[0] != "."]
+        files.sort(key=lambda call: int(call.suffix[1:]))
+        return [(call.stem, call.read_text()) for call in files]
+
+    def wait_for_calls_on(self, addresses: set[str]) -> None:
+        """Until units were called on all these nodes from now on."""
+        before = len(self.calls())
+        wait_until(lambda: addresses <= {address for _, address in self.calls()[before:]})
+
+    def first_calls_of_repeated(self) -> dict[str, str]:
+        """Where the units were called first that were called more than once."""
+        times = Counter(unit for unit, _ in self.calls())
+        return dict(reversed([call for call in self.calls() if times[call[0]] > 1]))
+
+    def finish(self) -> dict[str, Any]:
+        (self.output / "enough").touch()
+        said, _ = self.process.communicate(timeout=240)
+        assert self.process.returncode == 0, said
+        summary: dict[str, Any] = json.loads(said.splitlines()[-1])
+        return summary
+
+
+@pytest.fixture
+def job(cluster: Cluster, tmp_path: Path) -> Iterator[Job]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", JOB, cluster.address, str(tmp_path)],
+        env=cluster.environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield Job(process=process, output=tmp_path)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.timeout(600)
+def test_a_job_survives_a_lost_node_and_a_bad_one_and_uses_a_new_one(
+    cluster: Cluster, job: Job
+) -> None:
+    head, lost, other, bad = (f"127.0.0.{number}" for number in (2, 3, 4, 5))
+    node, _ = cluster.start_node(), cluster.start_node()
+    job.wait_for_calls_on({head, lost, other})
+    job.wait_for_calls_on({lost})
+    kill(node)
+    cluster.start_node()
+    job.wait_for_calls_on({bad})
+    (job.output / "bad").mkdir()
+    (job.output / "bad" / bad).touch()
+    before = len(job.calls())
+    wait_until(lambda: len(job.calls()) > before + 50)
+    recent = {address for _, address in job.calls()[-20:]}
+    summary = job.finish()
+    assert not summary["failed"]
+    assert recent == {head, other}
+    first = job.first_calls_of_repeated()
+    blamed = {(address, summary["attempts"][unit]) for unit, address in first.items()}
+    assert blamed == {(lost, 1), (bad, 2)}
