@@ -4,17 +4,23 @@ What shapes the pixels is fingerprinted in `job.json` at the output; the accepte
 into the `stories` manifests, shard by shard, so that the input is not needed again.
 """
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from flows.config import RenderConfig, digest
-from stages.manifests import Shard, manifest_path, write_manifest
+from flows.config import RenderConfig, digest, make_config
+from flows.generations import GENERATIONS, read_generations
+from flows.lock import held
+from stages.access_config import ReferencesConfig
+from stages.manifests import STORIES, Shard, manifest_path, write_manifest
 from stages.model_config import model_revision
 from stages.records import Failure, Story, to_row
+from stages.references import References
 from stages.storage import Output
 from stages.stories import Rejection, read_stories
 
@@ -23,6 +29,11 @@ RENDERING_VERSION = 1
 
 JOB = "job.json"
 REJECTED = "manifests/failures/input.parquet"
+
+MAX_SHARDS = 1_000_000
+
+FOLDERS = ("manifests", "units", "keyframes", "clips", "films", "references", "removed", "control")
+"""What belongs to a job at its output; the claims on the output do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +45,10 @@ class Job:
     num_stories: int
     num_rejected: int
     shard_size: int
+    sample_size: int
+    """Stories that are rendered first, so that a person can judge them; they fill shard 0."""
+    generations: Mapping[str, int] = field(default_factory=dict)
+    """By the shards' names, how often they were opened again for stories that are tried again."""
 
     @property
     def name(self) -> str:
@@ -43,21 +58,26 @@ class Job:
     @property
     def num_shards(self) -> int:
         """How many shards the stories fill; the last one may be smaller."""
-        return -(-self.num_stories // self.shard_size)
+        return bool(self.sample_size) - (self.sample_size - self.num_stories) // self.shard_size
 
     @property
     def shards(self) -> list[Shard]:
-        """The shards in the order of the input."""
-        return [Shard(index=index, count=self.num_shards) for index in range(self.num_shards)]
+        """The shards in the order of the input, after the sample if there is one."""
+        shards = (Shard(index=i, count=self.num_shards) for i in range(self.num_shards))
+        return [dataclasses.replace(s, generation=self.generations.get(str(s), 0)) for s in shards]
 
     def size_of(self, shard: Shard) -> int:
         """How many stories a shard has."""
-        return min(self.shard_size, self.num_stories - shard.index * self.shard_size)
+        if self.sample_size and not shard.index:
+            return self.sample_size
+        before = (shard.index - bool(self.sample_size)) * self.shard_size
+        return min(self.shard_size, self.num_stories - self.sample_size - before)
 
     def unfinished(self) -> list[Shard]:
         """The shards whose last manifest is not there yet."""
-        finished = set(self.output.names("manifests/failures"))
-        return [shard for shard in self.shards if f"{shard}.parquet" not in finished]
+        names = self.output.names("manifests/failures")
+        finished = {Shard.of_manifest(name) for name in names}
+        return [shard for shard in self.shards if shard not in finished]
 
 
 def open_job(
@@ -66,12 +86,14 @@ def open_job(
     config: RenderConfig,
     *,
     limit: int | None = None,
+    sample_size: int = 0,
     replace: bool = False,
 ) -> Job:
     """Lay a job out at `output`, or go on with the one that is there if it is the same.
 
     Args:
         limit: take only that many input rows.
+        sample_size: let that many stories, spread over the input, be the first shard.
         replace: delete another job that the output holds.
 
     Raises:
@@ -79,15 +101,19 @@ def open_job(
             holds another job.
     """
     output.check_writable()
-    census = _take_census(_rows(input_url, limit))
+    rows = partial(_rows, input_url, limit, config.references)
+    census = _take_census(rows(_not_kept))
     if not census.num_stories and not census.num_rejected:
         raise ValueError(f"input {input_url}: holds no story")
     description = _describe(config, census)
+    description["sample_size"] = min(sample_size, census.num_stories)
     if replace and _differences_from(output, description):
-        discard_job(output)
+        with held(output, "a command that discards the job"):
+            discard_job(output)
     _claim(output, description)
     job = read_job(output)
-    _write_stories(job, _rows(input_url, limit))
+    if not _is_laid_out(job):
+        _write_stories(job, rows(output.publish))
     return job
 
 
@@ -95,22 +121,36 @@ def read_job(output: Output) -> Job:
     """The job that `open_job` laid out at `output`.
 
     Raises:
-        FileNotFoundError: there is none.
+        ValueError: there is none, or what is there is not readable.
     """
-    there = json.loads(output.read(JOB))
+    there = _read_description(output)
     return Job(
         output=output,
         fingerprint=there["fingerprint"],
         num_stories=there["num_stories"],
         num_rejected=there["num_rejected"],
         shard_size=there["shard_size"],
+        sample_size=there["sample_size"],
+        generations=read_generations(output),
     )
+
+
+def read_config(output: Output, overrides: Sequence[str] = ()) -> RenderConfig:
+    """The configuration that a job was laid out with, `key=value` overrides laid over it.
+
+    Raises:
+        ValueError: there is no job, its configuration is not readable, or an override is not
+            allowed.
+    """
+    there = _read_description(output)
+    return make_config(f"{JOB} in {output.url}", there["rendering"] | there["operation"], overrides)
 
 
 def discard_job(output: Output) -> None:
     """Remove everything that a job left at its output."""
-    for folder in ("manifests", "units", "keyframes", "clips", "films"):
+    for folder in FOLDERS:
         output.remove_folder(folder)
+    output.remove(GENERATIONS)
     output.remove(JOB)
 
 
@@ -121,8 +161,34 @@ class _Census:
     sha256: str
 
 
-def _rows(input_url: str, limit: int | None) -> Iterator[Story | Rejection]:
-    return islice(read_stories(input_url), limit)
+def _rows(
+    input_url: str,
+    limit: int | None,
+    config: ReferencesConfig,
+    keep: Callable[[str, bytes], Any],
+) -> Iterator[Story | Rejection]:
+    """The input's rows, with the paths of their reference images below the output."""
+    rows = islice(read_stories(input_url), limit)
+    references = References(input_url, config, keep)
+    return (_with_references(row, references) for row in rows)
+
+
+def _with_references(row: Story | Rejection, references: References) -> Story | Rejection:
+    if isinstance(row, Rejection):
+        return row
+    try:
+        return references.adopt(row)
+    except ValueError as error:
+        return Rejection(
+            source_file=row.source_file,
+            source_row=row.source_row,
+            story_id=row.story_id,
+            message=str(error),
+        )
+
+
+def _not_kept(path: str, content: bytes) -> None:
+    """An image that is only counted is not copied yet."""
 
 
 def _take_census(rows: Iterator[Story | Rejection]) -> _Census:
@@ -154,6 +220,7 @@ def _describe(config: RenderConfig, census: _Census) -> dict[str, Any]:
         "num_stories": census.num_stories,
         "num_rejected": census.num_rejected,
         "shard_size": config.execution.stories_per_shard(census.num_stories),
+        "operation": config.operation(),
     }
 
 
@@ -163,14 +230,16 @@ def _claim(output: Output, description: dict[str, Any]) -> None:
             f"output {output.url}: holds a different job ({'; '.join(differences)});"
             " choose another --output, or pass --discard-other-job to delete it"
         )
-    if not output.exists(JOB):
-        output.publish(JOB, json.dumps(description, indent=1, sort_keys=True).encode())
+    if output.exists(JOB):
+        return
+    if not output.publish_new(JOB, json.dumps(description, indent=1, sort_keys=True).encode()):
+        _claim(output, description)  # another command was faster: it must be the same job
 
 
 def _differences_from(output: Output, description: dict[str, Any]) -> list[str]:
     """What tells the job that the output holds, if any, from the described one."""
     if output.exists(JOB):
-        there = json.loads(output.read(JOB))
+        there = _read_description(output)
         same = there["fingerprint"] == description["fingerprint"]
         return [] if same else list(_differences(there, description))
     if output.exists("manifests") or output.exists("units"):
@@ -181,26 +250,71 @@ def _differences_from(output: Output, description: dict[str, Any]) -> list[str]:
 def _differences(there: Any, wanted: Any, key: str = "") -> Iterator[str]:
     if isinstance(there, dict) and isinstance(wanted, dict):
         for name in sorted(there.keys() | wanted.keys()):
-            if name != "fingerprint":
+            if name not in ("fingerprint", "operation"):
                 inner = f"{key}.{name}" if key else name
                 yield from _differences(there.get(name), wanted.get(name), inner)
     elif there != wanted:
         yield f"{key.removeprefix('rendering.')}: {there!r} there, {wanted!r} here"
 
 
+def _read_description(output: Output) -> dict[str, Any]:
+    """The content of `job.json`, as far as a job is read from it."""
+    counts = ("num_stories", "num_rejected", "shard_size", "sample_size")
+    kinds = dict.fromkeys(counts, int) | {"fingerprint": str, "rendering": dict, "operation": dict}
+    try:
+        there = json.loads(output.read(JOB))
+        wrong = [key for key, kind in kinds.items() if not isinstance(there[key], kind)]
+    except FileNotFoundError:
+        raise ValueError(f"output {output.url}: holds no job") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{JOB} in {output.url}: not readable: {error!r}") from error
+    if wrong or not _are_sane(*(there[key] for key in counts)):
+        raise ValueError(f"{JOB} in {output.url}: not readable: {', '.join(wrong) or 'its counts'}")
+    return dict(there)
+
+
+def _are_sane(num_stories: int, num_rejected: int, shard_size: int, sample_size: int) -> bool:
+    """Whether counts made by others are of a job, and do not keep us busy for ever."""
+    return (
+        0 <= sample_size <= num_stories
+        and num_rejected >= 0
+        and shard_size >= 1
+        and num_stories <= MAX_SHARDS * shard_size
+    )
+
+
+def _is_laid_out(job: Job) -> bool:
+    there = job.output.names(f"manifests/{STORIES}")
+    return len(there) == job.num_shards and (not job.num_rejected or job.output.exists(REJECTED))
+
+
 def _write_stories(job: Job, rows: Iterator[Story | Rejection]) -> None:
     """Copy the accepted stories to their manifests, one shard in memory at a time."""
-    there = set(job.output.names("manifests/stories"))
-    if len(there) == job.num_shards and (not job.num_rejected or job.output.exists(REJECTED)):
-        return
     rejected: list[Failure] = []
     stories = _accepted(rows, rejected)
-    for shard in job.shards:
-        of_shard = list(islice(stories, job.shard_size))
-        write_manifest(job.output, manifest_path("stories", shard), Story, of_shard)
+    sample: list[Story] = []
+    others = _without_sample(job, stories, sample)
+    for shard in job.shards[bool(job.sample_size) :]:
+        of_shard = list(islice(others, job.shard_size))
+        write_manifest(job.output, manifest_path(STORIES, shard), Story, of_shard)
+    left = list(others)  # nothing; the last of the sample may come after the last full shard
+    assert not left, (job, len(left))
+    if sample:
+        write_manifest(job.output, manifest_path(STORIES, job.shards[0]), Story, sample)
     rejected += [_rejection(row) for row in rows if isinstance(row, Rejection)]
     if rejected:
         write_manifest(job.output, REJECTED, Failure, rejected)
+
+
+def _without_sample(job: Job, stories: Iterator[Story], sample: list[Story]) -> Iterator[Story]:
+    """The stories that are not in the job's sample; those that are go there, evenly spread."""
+    odd = range(1, 2 * job.sample_size, 2)
+    chosen = {i * job.num_stories // (2 * job.sample_size) for i in odd}
+    for position, story in enumerate(stories):
+        if position in chosen:
+            sample.append(story)
+        else:
+            yield story
 
 
 def _accepted(rows: Iterator[Story | Rejection], rejected: list[Failure]) -> Iterator[Story]:

@@ -6,12 +6,13 @@ ever.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from stages.manifests import Shard
-from stages.records import Failure, from_row, to_row
+from stages.records import Failure, check_places, from_row, to_row
 from stages.storage import Output
 
 R = TypeVar("R")
@@ -43,11 +44,16 @@ class UnitId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit(Generic[R]):
-    """What a finished unit made, and how often it was tried."""
+    """What a finished unit made, how often it was tried, and what its last attempt took.
+
+    `seconds` is the time of the stage's call on the worker, `hardware` what it computed on.
+    """
 
     records: tuple[R, ...]
     attempts: int
     worker: str
+    seconds: float
+    hardware: str
 
 
 def folder(stage: str, shard: Shard) -> str:
@@ -65,6 +71,8 @@ def commit(output: Output, unit: UnitId, made: Commit[Any]) -> None:
         "records": [to_row(record) for record in made.records],
         "attempts": made.attempts,
         "worker": made.worker,
+        "seconds": made.seconds,
+        "hardware": made.hardware,
     }
     output.publish(_path(unit, COMMITTED), _encode(content))
     output.remove(_path(unit, ATTEMPTED))
@@ -82,21 +90,57 @@ def record_attempt(output: Output, unit: UnitId, attempts: int) -> None:
 
 
 def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:
-    """What a finished unit made, its records being of class `record`."""
-    content = json.loads(output.read(_path(unit, COMMITTED)))
-    records = tuple(from_row(record, row) for row in content["records"])
-    return Commit(records=records, attempts=content["attempts"], worker=content["worker"])
+    """What a finished unit made, its records being of class `record`.
+
+    Raises:
+        FileNotFoundError: there is no such commit record.
+        ValueError: it is not one, or not of this class.
+    """
+    path = _path(unit, COMMITTED)
+    with _naming(path):
+        content = _decode(output.read(path))
+        records = tuple(from_row(record, row) for row in content["records"])
+        for made in records:
+            check_places(made)
+        return Commit(
+            records=records,
+            attempts=int(content["attempts"]),
+            worker=str(content["worker"]),
+            seconds=float(content["seconds"]),
+            hardware=str(content["hardware"]),
+        )
 
 
 def read_failure(output: Output, stage: str, shard: Shard, name: str) -> Failure:
-    """Why the unit of that name was given up."""
-    return from_row(Failure, json.loads(output.read(f"{folder(stage, shard)}/{name}{FAILED}")))
+    """Why the unit of that name was given up.
+
+    Raises:
+        FileNotFoundError: there is no such record.
+        ValueError: it is not one.
+    """
+    path = f"{folder(stage, shard)}/{name}{FAILED}"
+    with _naming(path):
+        failure = from_row(Failure, _decode(output.read(path)))
+        check_places(failure)
+        return failure
 
 
 def read_attempts(output: Output, unit: UnitId) -> int:
-    """How often a unit that is not over was tried."""
-    attempts: int = json.loads(output.read(_path(unit, ATTEMPTED)))["attempts"]
-    return attempts
+    """How often a unit that is not over was tried.
+
+    Raises:
+        FileNotFoundError: there is no such record.
+        ValueError: it is not one.
+    """
+    path = _path(unit, ATTEMPTED)
+    with _naming(path):
+        return int(_decode(output.read(path))["attempts"])
+
+
+def forgive(output: Output, stage: str, shard: Shard, name: str) -> None:
+    """Forget how a unit ended, so that it is tried again."""
+    for suffix in (FAILED, COMMITTED):
+        output.remove(f"{folder(stage, shard)}/{name}{suffix}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +153,16 @@ class Progress:
 
 
 def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
-    """One listing of the records of a shard's stage, by the units' names."""
+    """One listing of the records of a shard's stage, by the units' names.
+
+    A unit with several records (a writer was killed between two of them, or came late) counts as
+    done before it counts as given up, and as that before it counts as tried.
+    """
     names = output.names(folder(stage, shard))
-    return Progress(
-        done=_with_suffix(names, COMMITTED),
-        failed=_with_suffix(names, FAILED),
-        attempted=_with_suffix(names, ATTEMPTED),
-    )
+    done = _with_suffix(names, COMMITTED)
+    failed = _with_suffix(names, FAILED) - done
+    attempted = _with_suffix(names, ATTEMPTED) - done - failed
+    return Progress(done=done, failed=failed, attempted=attempted)
 
 
 def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
@@ -124,3 +171,21 @@ def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
 
 def _encode(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError("must hold a mapping")
+    return value
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Say in which record something is wrong."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path}: not a readable record: lacks {error}") from None
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{path}: not a readable record: {error}") from None

@@ -1,12 +1,18 @@
-"""The pictures of keyframes as clips and films show them."""
+"""The pictures of keyframes as clips and films show them, and the pictures that users bring."""
 
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.records import File, Keyframe
 from stages.storage import Output
+
+REFERENCE_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+"""Kinds of pictures that a user may bring, with the ends of their names."""
+
+MAX_REFERENCE_BYTES = 32 << 20
+MAX_REFERENCE_PIXELS = 50_000_000
 
 
 def read_picture(output: Output, keyframe: Keyframe, width: int, height: int) -> np.ndarray:
@@ -19,10 +25,49 @@ def read_picture(output: Output, keyframe: Keyframe, width: int, height: int) ->
         ValueError: the file is missing, damaged, or not what its record says.
     """
     file = File(path=keyframe.path, size=keyframe.size, sha256=keyframe.sha256)
-    with Image.open(io.BytesIO(output.read_checked(file))) as image:
+    with Image.open(io.BytesIO(output.read_checked(file)), formats=["PNG"]) as image:
         if image.size != (keyframe.width, keyframe.height):
             raise ValueError(f"{keyframe.path}: size {image.size}, its record says otherwise")
         picture = image.convert("RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     return np.array(picture)
+
+
+def read_reference(output: Output, path: str) -> Image.Image:
+    """A reference image that was copied into the output: upright, in RGB.
+
+    Raises:
+        ValueError: it is missing, no picture of an allowed kind, or too large.
+    """
+    try:
+        content = output.read(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: missing from {output.url}") from None
+    return decode_reference(content)[0]
+
+
+def decode_reference(content: bytes) -> tuple[Image.Image, str]:
+    """A picture that a user brought, upright and in RGB, and how the name of its file ends.
+
+    Its size is looked at before its pixels are unpacked.
+
+    Raises:
+        ValueError: it is no picture of an allowed kind, or too large.
+    """
+    if len(content) > MAX_REFERENCE_BYTES:
+        raise ValueError(f"has {len(content)} bytes, allowed are {MAX_REFERENCE_BYTES}")
+    try:
+        with Image.open(io.BytesIO(content), formats=list(REFERENCE_FORMATS)) as image:
+            width, height = image.size
+            if width * height > MAX_REFERENCE_PIXELS:
+                allowed = f"allowed are {MAX_REFERENCE_PIXELS} pixels"
+                raise ValueError(f"is of {width} x {height} pixels, {allowed}")
+            picture = ImageOps.exif_transpose(image).convert("RGB")
+            return picture, REFERENCE_FORMATS[str(image.format)]
+    except UnidentifiedImageError:
+        kinds = ", ".join(REFERENCE_FORMATS)
+        raise ValueError(f"is no picture of a known kind; allowed are {kinds}") from None
+    # Damaged pictures raise whatever their decoder happens to stumble over.
+    except Exception as error:
+        raise ValueError(f"cannot be read as a picture: {error}") from error

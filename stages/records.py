@@ -11,16 +11,22 @@ Times along a film, with F = 4 frames a clip (keyframes K are shared by neighbou
 """
 
 import dataclasses
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 R = TypeVar("R")
+
+STORY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""A story's files carry its id, so it is a plain name; without `..`."""
+STORY_ID_RULE = "must be 1 to 100 of A-Z a-z 0-9 . _ - without '..', the first a letter or a digit"
 
 
 class ShotKind(StrEnum):
@@ -117,7 +123,11 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyframe:
-    """The finished image of a panel, a PNG."""
+    """The finished image of a panel, a PNG.
+
+    A `degraded` one was made with less memory than usual, after there was not enough of it: its
+    bytes may differ from those of an undisturbed run.
+    """
 
     story_id: str
     keyframe_index: int
@@ -127,6 +137,7 @@ class Keyframe:
     width: int
     height: int
     seed: int
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +146,7 @@ class Clip:
 
     `endpoint_jump` is the larger of the two mean absolute differences between a keyframe and the
     generated frame next to it, divided by the median difference between neighbouring frames inside
-    the clip; 0 where nothing was generated.
+    the clip; 0 where nothing was generated. `degraded` is as for keyframes.
     """
 
     story_id: str
@@ -149,6 +160,7 @@ class Clip:
     height: int
     seed: int
     endpoint_jump: float
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,22 +235,99 @@ def from_row(record: type[R], row: Mapping[str, Any]) -> R:
     Raises:
         ValueError: `row` lacks a field, has an unknown one, or holds a value of the wrong kind.
     """
-    hints = typing.get_type_hints(record)
-    if set(row) != set(hints):
-        raise ValueError(f"{record.__name__}: fields {sorted(row)}, expected {sorted(hints)}")
-    return record(**{name: _value(hint, row[name]) for name, hint in hints.items()})
+    readers = _readers(typing.cast(Any, record))
+    if not isinstance(row, Mapping) or row.keys() != readers.keys():
+        there = str(sorted(map(str, row)) if isinstance(row, Mapping) else type(row).__name__)
+        raise ValueError(f"{record.__name__}: fields {there[:500]}, expected {sorted(readers)}")
+    return record(**{name: read(row[name]) for name, read in readers.items()})
 
 
-def _value(hint: Any, value: Any) -> Any:
+def files_of(record: Any) -> Iterator[File]:
+    """The files that a record names; none if it is of no file."""
+    names = {field.name for field in dataclasses.fields(record)}
+    for name in sorted(names):
+        kind = name.removesuffix("path")
+        if kind != name and {f"{kind}size", f"{kind}sha256"} <= names:
+            size, sha256 = getattr(record, f"{kind}size"), getattr(record, f"{kind}sha256")
+            yield File(path=getattr(record, name), size=size, sha256=sha256)
+
+
+def check_places(record: Any) -> None:
+    """Refuse a record made by others whose names could lead out of an output.
+
+    Raises:
+        ValueError: a path is empty, absolute or has a `..`, or a story id is no plain name.
+    """
+    kind: type = type(record)
+    for name, check in _checks(kind):
+        check(name, getattr(record, name))
+
+
+@lru_cache(maxsize=64)
+def _checks(record: type) -> tuple[tuple[str, Callable[[str, Any], None]], ...]:
+    """What to check of the fields of a record class."""
+    checks: list[tuple[str, Callable[[str, Any], None]]] = []
+    for name, hint in typing.get_type_hints(record).items():
+        if name == "path" or name.endswith("_path"):
+            checks.append((name, _check_path))
+        elif name == "story_id":
+            checks.append((name, _check_story_id))
+        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(hint.__args__[0]):
+            checks.append((name, _check_inner))
+    return tuple(checks)
+
+
+def _check_path(name: str, value: str) -> None:
+    if (
+        value.strip("./") == ""
+        or value.startswith("/")
+        or "\0" in value
+        or ".." in value.split("/")
+    ):
+        raise ValueError(f"{name}: {value[:100]!r}: must be a path inside the output")
+
+
+def _check_story_id(name: str, value: str) -> None:
+    # An input row that never became a story may have none.
+    if value and (STORY_ID.fullmatch(value) is None or ".." in value):
+        raise ValueError(f"{name}: {value[:100]!r}: {STORY_ID_RULE}")
+
+
+def _check_inner(_name: str, value: tuple[Any, ...]) -> None:
+    for inner in value:
+        check_places(inner)
+
+
+@lru_cache(maxsize=64)
+def _readers(record: type) -> dict[str, Callable[[Any], Any]]:
+    """How each field of a record class is read from a plain value."""
+    return {name: _reader(hint) for name, hint in typing.get_type_hints(record).items()}
+
+
+def _reader(hint: Any) -> Callable[[Any], Any]:
     if isinstance(hint, types.UnionType):
         (inner,) = (arg for arg in hint.__args__ if arg is not type(None))
-        return None if value is None else _value(inner, value)
+        return partial(_read_optional, _reader(inner))
     if typing.get_origin(hint) is tuple:
-        return tuple(_value(hint.__args__[0], item) for item in value)
+        return partial(_read_tuple, _reader(hint.__args__[0]))
     if dataclasses.is_dataclass(hint):
-        return from_row(typing.cast(type, hint), value)
+        return partial(from_row, typing.cast(type, hint))
     if issubclass(hint, StrEnum):
-        return hint(value)
-    if not isinstance(value, hint | int if hint is float else hint):
-        raise ValueError(f"{value!r} is not of type {hint.__name__}")
-    return value
+        return typing.cast(Callable[[Any], Any], hint)
+    return partial(_read_plain, hint)
+
+
+def _read_optional(read: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def _read_tuple(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{str(value)[:100]!r} is not a list")
+    return tuple(map(read, value))
+
+
+def _read_plain(kind: type, value: Any) -> Any:
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise ValueError(f"{str(value)[:100]!r} is not of type {kind.__name__}")

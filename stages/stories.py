@@ -7,7 +7,6 @@ import csv
 import io
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,8 +18,11 @@ import yaml
 
 from stages.records import Story
 from stages.story_rows import shorten, to_story, valid_id
+from stages.urls import without_credentials
 
 PARQUET_ROWS = 64
+MAX_ROW_BYTES = 16 << 20
+"""Of a line of JSONL, and of a file that is read as a whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,6 @@ def read_stories(url: str) -> Iterator[Story | Rejection]:
     if isinstance(first, Rejection) and first.source_row == 0 and len(paths) == 1:
         raise ValueError(first.message)
     return itertools.chain([first], stories)
-
-
-def without_credentials(text: str) -> str:
-    """`text` without the user, password and query of the URLs in it."""
-    bare = re.sub(r"://[^/\s]*@", "://", text)
-    return re.sub(r"(://[^\s?]*)\?[^\s'\"]*", r"\1", bare)
 
 
 def _find(url: str) -> tuple[Any, list[str]]:
@@ -149,7 +145,10 @@ def _reason(error: Exception) -> str:
 
 
 def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(file, start=1):
+    lines = iter(lambda: file.readline(MAX_ROW_BYTES), b"")
+    for number, line in enumerate(lines, start=1):
+        if len(line) == MAX_ROW_BYTES:
+            raise ValueError(f"line {number} is longer than {MAX_ROW_BYTES} bytes")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -225,7 +224,10 @@ def _read_yaml(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _decoded(file: IO[bytes]) -> str:
-    return file.read().decode("utf-8-sig")
+    content = file.read(MAX_ROW_BYTES)
+    if len(content) == MAX_ROW_BYTES:
+        raise ValueError(f"is larger than {MAX_ROW_BYTES} bytes; use JSONL, CSV or Parquet")
+    return content.decode("utf-8-sig")
 
 
 _PARSERS: Mapping[str, Callable[[IO[bytes]], Iterator[Row]]] = {

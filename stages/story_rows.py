@@ -1,19 +1,27 @@
 """What an input row may hold, and how it becomes a story."""
 
 import re
+import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from stages.prompts.markup import NO_CHARACTER, check_tags, parse_markup
-from stages.records import Character, PanelInput, ShotKind, Story
+from stages.records import (
+    STORY_ID,
+    STORY_ID_RULE,
+    Character,
+    PanelInput,
+    ShotKind,
+    Story,
+)
 
 MAX_SHOWN = 60
 """Characters of a value that a message repeats."""
 MAX_PROBLEMS = 3
-_STORY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ID_RULE = "must be 1 to 100 of A-Z a-z 0-9 . _ - without '..', the first a letter or a digit"
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 2 * MAX_SHOWN
 
 
 def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story:
@@ -31,7 +39,7 @@ def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story
 def valid_id(value: Any) -> str:
     """`value` as text if it is a story id, else nothing; numbers are read as text."""
     text = "" if isinstance(value, bool) or not isinstance(value, str | int) else str(value)
-    return text if _STORY_ID.fullmatch(text) and ".." not in text else ""
+    return text if STORY_ID.fullmatch(text) and ".." not in text else ""
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -42,7 +50,7 @@ def _not_a_bool(value: Any) -> Any:
 
 def _checked_id(value: Any) -> str:
     if not valid_id(value):
-        raise ValueError(_ID_RULE)
+        raise ValueError(STORY_ID_RULE)
     return str(value)
 
 
@@ -213,6 +221,6 @@ def _problem(kind: str, place: tuple[int | str, ...], value: Any, text: str) -> 
 
 
 def shorten(value: Any) -> str:
-    """`value` as a message repeats it."""
-    text = repr(value[: MAX_SHOWN * 2] if isinstance(value, str) else value)
+    """`value` as a message repeats it; of a huge one only the beginning is looked at."""
+    text = repr(value[: MAX_SHOWN * 2]) if isinstance(value, str) else _SHOWN.repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

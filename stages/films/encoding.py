@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from stages.films.config import FilmsConfig, Fit
 from stages.films.subtitles import Cue, to_sample
+from stages.heartbeat import beat
 
 BT709 = 1
 """The number of BT.709 primaries and transfer in ITU-T H.273."""
@@ -70,6 +71,7 @@ def encode_film(
             frame = _to_yuv(fit_to_film(pixels, config))
             frame.pts, frame.time_base = index, Fraction(1, config.fps)
             container.mux(video.encode(frame))
+            beat()
         container.mux(video.encode())
 
 

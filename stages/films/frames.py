@@ -34,7 +34,7 @@ def film_frames(
         return
     for clip, (first, last) in zip(story.clips, pairwise(images), strict=True):
         with naming(f"story {story.story_id}: shot {clip.shot_index}"):
-            for index, frame in enumerate(_clip_frames(output, clip, folder)):
+            for index, frame in enumerate(clip_frames(output, clip, folder)):
                 _check_keyframe(clip, index, frame, first, last)
                 if index > 0 or clip.shot_index == 0:
                     yield frame
@@ -46,9 +46,14 @@ def _keyframe_images(output: Output, story: RenderedStory) -> Iterator[np.ndarra
             yield read_picture(output, keyframe, *story.size)
 
 
-def _clip_frames(output: Output, clip: Clip, folder: Path) -> Iterator[np.ndarray]:
-    local = folder / clip.path
-    local.parent.mkdir(parents=True, exist_ok=True)
+def clip_frames(output: Output, clip: Clip, folder: Path) -> Iterator[np.ndarray]:
+    """The frames of a clip, uint8 (H, W, 3) in RGB; `folder` is a local one for the clip's file.
+
+    Raises:
+        ValueError: the clip is missing, damaged or not what its record says; after the frames
+            before the one that is wrong.
+    """
+    local = folder / "clip.mkv"
     file = File(path=clip.path, size=clip.size, sha256=clip.sha256)
     local.write_bytes(output.read_checked(file))
     count = 0

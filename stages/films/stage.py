@@ -15,21 +15,12 @@ from stages.films.frames import film_frames
 from stages.films.sheet import ContactSheet, load_font, plan_sheet
 from stages.films.storyboards import RenderedShard, RenderedStory, naming
 from stages.films.subtitles import Cue, make_cues, to_srt
-from stages.manifests import Shard
 from stages.records import File, Film
 from stages.storage import Output
+from stages.units import FilmUnit
 from stages.video import check_film
 
 SHARDS_IN_MEMORY = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilmUnit:
-    """One story to make a film of; `fingerprint` is the job's and goes into the film's label."""
-
-    story_id: str
-    shard: Shard
-    fingerprint: str
 
 
 class FilmsStage:

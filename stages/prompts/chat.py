@@ -9,6 +9,7 @@ from outlines.types import JsonSchema
 from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stages.heartbeat import beat
 from stages.model_config import resolve
 from stages.models import torch_dtype
 from stages.prompts.config import ChatConfig
@@ -66,6 +67,7 @@ class ChatDirector:
         # The mask of a token is cheap; compiling its kernel takes longer than a short answer.
         with torch.compiler.set_stance("force_eager"):
             text = write(Chat(messages), max_new_tokens=tokens, do_sample=False)
+        beat()
         return Answer.model_validate_json(text)
 
 

@@ -50,7 +50,7 @@ def unit(shot_index: int | None) -> UnitId:
 
 
 def test_a_commit_holds_what_the_unit_made_and_how_often_it_was_tried(output: Output) -> None:
-    made = Commit(records=(SHOT,), attempts=2, worker="render-0")
+    made = Commit(records=(SHOT,), attempts=2, worker="render-0", seconds=1.5, hardware="cpu")
     commit(output, unit(1), made)
     assert read_commit(output, unit(1), Shot) == made
 
@@ -58,7 +58,8 @@ def test_a_commit_holds_what_the_unit_made_and_how_often_it_was_tried(output: Ou
 def test_progress_tells_done_given_up_and_tried_units_apart(output: Output) -> None:
     for index in range(4):
         record_attempt(output, unit(index), 1)
-    commit(output, unit(0), Commit(records=(SHOT,), attempts=1, worker="w"))
+    made = Commit(records=(SHOT,), attempts=1, worker="w", seconds=1.0, hardware="cpu")
+    commit(output, unit(0), made)
     commit_failure(output, unit(1), FAILURE)
     progress = read_progress(output, "motion", SHARD)
     assert progress.done == {"fox.0000"}

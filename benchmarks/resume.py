@@ -1,0 +1,131 @@
+"""How long a resumed run looks at an output of many stories before it goes on.
+
+`python -m benchmarks.resume --stories 100000 --folder FOLDER` lays a job out, seals all its shards
+but the last one, which is half done, and measures in a fresh process what a resumed run reads: the
+job, the shards that are left, the progress of their units, and the summary.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from flows.config import load_config
+from flows.job import Job, open_job, read_job
+from flows.report import summarize
+from flows.shards import STAGES
+from stages.commits import Commit, UnitId, commit, read_progress
+from stages.manifests import Shard, manifest_path, read_manifest, write_manifest
+from stages.records import Failure, Film, Story
+from stages.storage import Output
+
+SHA256 = "0" * 64
+
+
+def film_of(story_id: str) -> Film:
+    """A film's record; there are no files behind it."""
+    return Film(
+        story_id=story_id,
+        path=f"films/{story_id}.mp4",
+        size=1,
+        sha256=SHA256,
+        subtitles_path=f"films/{story_id}.srt",
+        subtitles_size=1,
+        subtitles_sha256=SHA256,
+        sheet_path=f"films/{story_id}.png",
+        sheet_size=1,
+        sheet_sha256=SHA256,
+        num_frames=480,
+        fps=8,
+        duration_s=60.0,
+        width=512,
+        height=512,
+    )
+
+
+def lay_out(folder: Path, num_stories: int) -> None:
+    """A job whose last shard is half done, and whose other shards are sealed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "stories.jsonl").open("w") as file:
+        for index in range(num_stories):
+            row = {"story_id": f"story-{index:06d}", "text": f"A fox walks in park {index}."}
+            file.write(json.dumps(row) + "\n")
+    output = Output(str(folder / "job"))
+    job = open_job(output, str(folder / "stories.jsonl"), load_config("pocket"))
+    for shard in job.shards[:-1]:
+        seal(output, shard)
+    half_do(job, job.shards[-1])
+
+
+def seal(output: Output, shard: Shard) -> None:
+    """Write the last manifests of a shard."""
+    stories = read_manifest(output, manifest_path("stories", shard), Story)
+    films = [film_of(story.story_id) for story in stories]
+    write_manifest(output, manifest_path("films", shard), Film, films)
+    write_manifest(output, manifest_path("failures", shard), Failure, [])
+
+
+def half_do(job: Job, shard: Shard) -> None:
+    """Commit every second unit of a shard's films."""
+    stories = read_manifest(job.output, manifest_path("stories", shard), Story)
+    for story in stories[::2]:
+        unit = UnitId(stage="films", shard=shard, story_id=story.story_id)
+        films = (film_of(story.story_id),)
+        made = Commit(records=films, attempts=1, worker="", seconds=1.0, hardware="")
+        commit(job.output, unit, made)
+
+
+def scan(folder: Path) -> dict[str, float]:
+    """What a resumed run does before it renders: seconds of each part, and its memory."""
+    seconds: dict[str, float] = {}
+    start, busy = time.perf_counter(), time.process_time()
+
+    def lap(name: str) -> None:
+        nonlocal start
+        now = time.perf_counter()
+        seconds[name], start = now - start, now
+
+    config = load_config("pocket")
+    lap("config")
+    output = Output(str(folder / "job"))
+    open_job(output, str(folder / "stories.jsonl"), config)
+    lap("open job, input read and compared")
+    job = read_job(output)
+    unfinished = job.unfinished()
+    lap("find unfinished shards")
+    for shard in unfinished:
+        for stage in STAGES:
+            read_progress(output, stage, shard)
+    lap("progress of their units")
+    summarize(job)
+    lap("summary")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    return {
+        **seconds,
+        "seconds in all": sum(seconds.values()),
+        "of them at work (the rest: waiting)": time.process_time() - busy,
+        "GB at most": peak,
+    }
+
+
+def main() -> None:
+    """Lay out, then scan in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stories", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--scan", action="store_true", help="only scan what is there")
+    options = parser.parse_args()
+    if options.scan:
+        for name, value in scan(options.folder).items():
+            sys.stdout.write(f"{name:40} {value:8.2f}\n")
+        return
+    lay_out(options.folder, options.stories)
+    command = [sys.executable, "-m", "benchmarks.resume", "--scan", "--folder"]
+    subprocess.run([*command, str(options.folder)], check=True)  # noqa: S603, this module
+
+
+if __name__ == "__main__":
+    main()

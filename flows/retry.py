@@ -1,0 +1,77 @@
+"""Tries quarantined stories again: what they were given up for is forgiven, and nothing else."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flows.generations import Ended, GivenUp, complete_opening, open_again
+from flows.job import Job, read_job
+from flows.lock import held
+from flows.shards import STAGES
+from stages.commits import read_failure, read_progress
+from stages.storage import Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which stories to try again: those that fit everything that is given."""
+
+    stages: frozenset[str] = frozenset()
+    error_classes: frozenset[str] = frozenset()
+    story_ids: frozenset[str] = frozenset()
+
+    def fits(self, given_up: GivenUp) -> bool:
+        """Whether what was given up is selected."""
+        failure = given_up.failure
+        wanted = (
+            (self.stages, failure.stage),
+            (self.error_classes, failure.error_class),
+            (self.story_ids, failure.story_id),
+        )
+        return all(not allowed or value in allowed for allowed, value in wanted)
+
+
+def open_for_retry(output: Output, selection: Selection) -> tuple[str, ...]:
+    """Let the selected stories be tried again by the next run of the job.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        LockedError: a run works on the job.
+        ValueError: there is no job, a selected story is not in quarantine, or a stage is none.
+    """
+    unknown = sorted(selection.stages - {*STAGES})
+    if unknown:
+        raise ValueError(f"--stage {unknown[0]}: must be one of {', '.join(STAGES)}")
+    with held(output, "a command that retries stories") as mine:
+        complete_opening(mine)
+        stories = _quarantined(read_job(mine))
+        missing = sorted(selection.story_ids - stories.keys())
+        if missing:
+            raise ValueError(f"--story {missing[0]}: is not in quarantine at {output.url}")
+        chosen = sorted(s for s, units in stories.items() if any(map(selection.fits, units)))
+        if chosen:
+            units = [unit for story_id in chosen for unit in stories[story_id]]
+            open_again(mine, {unit.shard for unit in units}, map(_ended, units))
+    return tuple(chosen)
+
+
+def _quarantined(job: Job) -> dict[str, list[GivenUp]]:
+    """The units that were given up, by their stories."""
+    stories: defaultdict[str, list[GivenUp]] = defaultdict(list)
+    for given_up in _given_up(job):
+        stories[given_up.failure.story_id].append(given_up)
+    return dict(stories)
+
+
+def _given_up(job: Job) -> Iterator[GivenUp]:
+    for shard in job.shards:
+        for stage in STAGES:
+            for name in sorted(read_progress(job.output, stage, shard).failed):
+                failure = read_failure(job.output, stage, shard, name)
+                yield GivenUp(shard=shard, name=name, failure=failure)
+
+
+def _ended(unit: GivenUp) -> Ended:
+    return Ended(stage=unit.failure.stage, shard=str(unit.shard), name=unit.name)

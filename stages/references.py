@@ -1,0 +1,175 @@
+"""Reference images of characters: read where a story may point to, checked, and copied.
+
+A story is untrusted. Its images lie beside its file, or where the configuration says; the job
+copies them into its output under the hash of their content, so that they are part of what a job is
+and no worker reads from anywhere else.
+"""
+
+import hashlib
+import ipaddress
+import posixpath
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+import httpx
+from fsspec.implementations.local import LocalFileSystem
+
+from stages.access_config import ReferencesConfig
+from stages.pictures import MAX_REFERENCE_BYTES, decode_reference
+from stages.records import Character, Story
+from stages.urls import without_credentials
+
+TIMEOUT_S = 30.0
+
+FOLDER = "references"
+"""Folder of the copies at an output."""
+
+
+class References:
+    """Finds, checks and copies the reference images of stories; each image is read once."""
+
+    def __init__(
+        self, input_url: str, config: ReferencesConfig, keep: Callable[[str, bytes], Any]
+    ) -> None:
+        """Prepare for the stories of one input.
+
+        Args:
+            input_url: where the stories are read from.
+            config: where else their images may be.
+            keep: told the path below an output and the content of every image.
+        """
+        self._filesystem: Any = fsspec.core.url_to_fs(input_url)[0]
+        self._config = config
+        self._keep = keep
+        self._copies: dict[tuple[str, str], str] = {}
+
+    def adopt(self, story: Story) -> Story:
+        """The story with its images' paths below the output in place of where they were.
+
+        Raises:
+            ValueError: an image is not where it may be, cannot be read, or is no allowed picture;
+                the message names the character and the image.
+        """
+        if all(character.reference_image is None for character in story.characters):
+            return story
+        folder = posixpath.dirname(story.source_file)
+        characters = tuple(self._adopt(character, folder) for character in story.characters)
+        return replace(story, characters=characters)
+
+    def _adopt(self, character: Character, folder: str) -> Character:
+        image = character.reference_image
+        if image is None:
+            return character
+        try:
+            copy = self._copy(image, folder)
+        except ValueError as error:
+            shown = without_credentials(image)[:200]
+            message = f"characters: {character.name!r}: reference_image {shown!r} {error}"
+            raise ValueError(message) from None
+        return replace(character, reference_image=copy)
+
+    def _copy(self, image: str, folder: str) -> str:
+        if (folder, image) not in self._copies:
+            content = self._read(image, folder)
+            suffix = decode_reference(content)[1]
+            copy = f"{FOLDER}/{hashlib.sha256(content).hexdigest()}.{suffix}"
+            self._keep(copy, content)
+            self._copies[folder, image] = copy
+        return self._copies[folder, image]
+
+    def _read(self, image: str, folder: str) -> bytes:
+        try:
+            if image.startswith("https://"):
+                return _fetch(image, self._config)
+            if image.startswith("s3://"):
+                return _read_s3(image, self._config)
+            path = _beside(image, folder, self._filesystem)
+            return _limited(self._filesystem, path)
+        except ValueError:
+            raise
+        except Exception as error:  # every file system has its own exceptions
+            reason = getattr(error, "strerror", None) or without_credentials(str(error))
+            raise ValueError(f"cannot be read: {reason or type(error).__name__}") from None
+
+
+def _beside(image: str, folder: str, filesystem: Any) -> str:
+    """Where an image lies that is named relative to a story's folder, and stays in it."""
+    parts = PurePosixPath(image)
+    inside = parts.parts and not parts.is_absolute() and ".." not in parts.parts
+    if not inside or "://" in image or "::" in image or "\0" in image:
+        raise ValueError(
+            "must be a path inside the folder of the story's file, or a URL https:// or s3:// of a"
+            " place that references.https_hosts or references.s3_buckets allow"
+        )
+    path = posixpath.join(folder, image)
+    if isinstance(filesystem, LocalFileSystem):
+        root, target = Path(folder).resolve(), Path(path).resolve()
+        if not target.is_relative_to(root):
+            raise ValueError("is a link that leaves the folder of the story's file")
+        if not target.is_file():  # a device or a pipe would never end
+            raise ValueError("is no file")
+    return path
+
+
+def _limited(filesystem: Any, path: str) -> bytes:
+    with filesystem.open(path, "rb") as file:
+        content: bytes = file.read(MAX_REFERENCE_BYTES + 1)
+    return content
+
+
+def _read_s3(image: str, config: ReferencesConfig) -> bytes:
+    bucket = image.removeprefix("s3://").partition("/")[0]
+    if bucket not in config.s3_buckets:
+        allowed = ", ".join(config.s3_buckets) or "none"
+        raise ValueError(f"is in the bucket {bucket!r}; references.s3_buckets allow {allowed}")
+    filesystem, path = fsspec.core.url_to_fs(image)
+    return _limited(filesystem, path)
+
+
+def _fetch(image: str, config: ReferencesConfig) -> bytes:
+    parts = urlsplit(image)
+    host = parts.hostname or ""
+    if host not in config.https_hosts or parts.username is not None:
+        allowed = ", ".join(config.https_hosts) or "none"
+        raise ValueError(f"is on the host {host!r}; references.https_hosts allow {allowed}")
+    port = parts.port or 443
+    # The address that was looked at is the one that is asked: a name may change its mind.
+    address = _address(host, port, config)
+    netloc = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    url = parts._replace(netloc=netloc, fragment="").geturl()
+    # With a transport of our own, no proxy of the environment comes between.
+    transport = httpx.HTTPTransport(verify=httpx.create_ssl_context())
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}
+    with (
+        httpx.Client(transport=transport, timeout=TIMEOUT_S) as client,
+        client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
+    ):
+        if response.status_code != httpx.codes.OK:
+            raise ValueError(f"cannot be read: the host answers {response.status_code}")
+        return b"".join(_up_to_limit(response.iter_raw()))
+
+
+def _up_to_limit(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for block in blocks:
+        yield block
+        size += len(block)
+        if size > MAX_REFERENCE_BYTES:
+            return
+
+
+def _address(host: str, port: int, config: ReferencesConfig) -> str:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not (config.private_addresses or ipaddress.ip_address(address).is_global):
+            raise ValueError(
+                f"is on the host {host!r}, whose address {address} is not a public one"
+                " (references.private_addresses allows it)"
+            )
+    return addresses[0]

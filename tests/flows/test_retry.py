@@ -1,0 +1,160 @@
+"""Quarantined stories are tried again, those alone, and a broken-off retry loses nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import generations
+from flows.generations import complete_opening, read_generations
+from flows.job import read_config, read_job
+from flows.lock import LockedError, held
+from flows.report import summarize
+from flows.retry import Selection, open_for_retry
+from flows.shards import STAGES, ShardPipeline, render_stage
+from flows.verify import verify
+from stages.storage import Output
+from tests.flows.inline import InlineRun, lay_out, render_inline
+
+BAD = {"s000.0001": "motion", "s003": "keyframes", "s004": "films"}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    """A finished job of six stories in three shards, three of them in quarantine."""
+    output = Output(str(tmp_path / "job"))
+    lay_out(output, tmp_path, 6)
+    render_inline(output, lambda work: BAD.get(work.unit.name) == work.unit.stage)
+    assert sorted(f.story_id for f in summarize(read_job(output)).failures) == [
+        "s000",
+        "s003",
+        "s004",
+    ]
+    return output
+
+
+def go_on(output: Output, **options: Any) -> list[str]:
+    """Render what is missing; names the units that were done for it."""
+    job = read_job(output)
+    run = InlineRun(output, options.get("fails", lambda work: False))
+    for shard in job.unfinished():
+        pipeline = ShardPipeline(output, shard, fingerprint=job.fingerprint, fps=8)
+        for name in STAGES:
+            stage = pipeline.stage(name)
+            if not stage.is_sealed(output):
+                render_stage(stage, output, run)
+    return sorted(run.tried)
+
+
+def test_all_are_tried_again_and_only_what_is_missing_is_done(output: Output) -> None:
+    assert open_for_retry(output, Selection()) == ("s000", "s003", "s004")
+    done = go_on(output)
+    assert done == [
+        "films/s000",
+        "films/s003",
+        "films/s004",
+        "keyframes/s003",
+        "motion/s000.0001",
+        "motion/s003.0000",
+        "motion/s003.0001",
+    ]
+    summary = summarize(read_job(output))
+    assert sorted(film.story_id for film in summary.films) == [f"s{i:03d}" for i in range(6)]
+    assert not summary.failures
+    assert verify(output).problems == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "chosen"),
+    [
+        (Selection(stages=frozenset({"motion"})), ("s000",)),
+        (Selection(error_classes=frozenset({"exception"})), ("s000", "s003", "s004")),
+        (Selection(error_classes=frozenset({"timeout"})), ()),
+        (Selection(story_ids=frozenset({"s003", "s004"})), ("s003", "s004")),
+        (Selection(stages=frozenset({"films"}), story_ids=frozenset({"s003"})), ()),
+    ],
+)
+def test_only_what_fits_is_tried_again(
+    selection: Selection, chosen: tuple[str, ...], output: Output
+) -> None:
+    assert open_for_retry(output, selection) == chosen
+    tried = {name.split("/")[1].split(".")[0] for name in go_on(output)}
+    assert tried == set(chosen)
+    left = {failure.story_id for failure in summarize(read_job(output)).failures}
+    assert left == {"s000", "s003", "s004"} - set(chosen)
+    assert verify(output).problems == []
+
+
+def test_until_the_new_generation_is_sealed_readers_see_the_old_one(output: Output) -> None:
+    before = summarize(read_job(output))
+    open_for_retry(output, Selection())
+    assert summarize(read_job(output)) == before
+    assert {problem.kind for problem in verify(output).problems} == {"unfinished"}
+
+
+def test_a_story_that_fails_again_is_in_quarantine_again_and_can_be_retried(
+    output: Output,
+) -> None:
+    for generation in (1, 2):
+        open_for_retry(output, Selection(story_ids=frozenset({"s003"})))
+        go_on(output, fails=lambda work: work.unit.story_id == "s003")
+        assert read_generations(output) == {"00001-of-00003": generation}
+        assert "s003" in {f.story_id for f in summarize(read_job(output)).failures}
+        assert verify(output).problems == []
+
+
+@pytest.mark.parametrize("forgotten", range(4))
+def test_a_retry_that_is_killed_in_between_is_completed_by_the_next_run(
+    forgotten: int, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the change is published, and after each of the three records is forgotten."""
+
+    class KilledError(Exception):
+        pass
+
+    forgive = generations.forgive
+    done: list[str] = []
+
+    def die_in_between(*arguments: Any) -> None:
+        if len(done) == forgotten:
+            raise KilledError
+        forgive(*arguments)
+        done.append(str(arguments))
+
+    monkeypatch.setattr(generations, "forgive", die_in_between)
+    if forgotten < 3:
+        with pytest.raises(KilledError):
+            open_for_retry(output, Selection())
+    else:
+        open_for_retry(output, Selection())
+    monkeypatch.undo()
+    assert len(summarize(read_job(output)).films) == 3
+    with held(output, "the next run") as mine:
+        complete_opening(mine)
+    go_on(output)
+    assert len(summarize(read_job(output)).films) == 6
+    assert verify(output).problems == []
+
+
+def test_nothing_is_retried_under_a_running_job(output: Output) -> None:
+    with held(output, "flow run night"), pytest.raises(LockedError, match="flow run night"):
+        open_for_retry(output, Selection())
+    assert read_generations(output) == {}
+
+
+def test_a_story_that_is_not_in_quarantine_is_named(output: Output) -> None:
+    with pytest.raises(ValueError, match="--story s001: is not in quarantine"):
+        open_for_retry(output, Selection(story_ids=frozenset({"s001"})))
+
+
+def test_a_stage_that_is_none_is_named(output: Output) -> None:
+    with pytest.raises(ValueError, match="--stage mottion: must be one of prompts, keyframes"):
+        open_for_retry(output, Selection(stages=frozenset({"mottion"})))
+
+
+def test_the_configuration_of_a_job_is_known_to_a_later_command(output: Output) -> None:
+    config = read_config(output, ["pools.render.num_actors=2"])
+    assert config.execution.shard_size == 2
+    assert config.pools.render.num_actors == 2
+    with pytest.raises(ValueError, match="unknown key"):
+        read_config(output, ["pools.rendr.num_actors=2"])

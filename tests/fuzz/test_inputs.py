@@ -1,0 +1,368 @@
+"""Fuzz of everything that strangers can hand us: never a traceback, a hang, or a file outside.
+
+`make test` tries a hundred inputs of each kind, `make chaos` 100,000 in all.
+"""
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from flows.config import load_config, make_config
+from flows.control import read_control
+from flows.generations import read_generations
+from flows.job import read_job
+from flows.lock import holder_of
+from flows.roots import check_allowed
+from flows.verify import verify
+from stages.commits import UnitId, commit_failure, read_attempts, read_commit, read_failure
+from stages.manifests import Shard, read_manifest, write_manifest
+from stages.pictures import decode_reference
+from stages.prompts.markup import parse_markup
+from stages.records import Clip, Failure, Film, Story
+from stages.storage import Output
+from stages.stories import Rejection, read_stories
+from stages.story_rows import to_story, valid_id
+
+FUZZ = settings(deadline=20_000, suppress_health_check=list(HealthCheck), database=None)
+"""An input that takes longer than 20 s counts as a hang; how many there are, the profile says."""
+
+POCKET = load_config("pocket").model_dump(mode="json")
+
+HOSTILE = st.sampled_from(
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/../../b",
+        "..",
+        "file:///etc/passwd",
+        "http://169.254.169.254/",
+        "$(touch x)",
+        "`id`",
+        "\x00",
+        "\x1b[2J",
+        "[NC]",
+        "[",
+        "]]",
+        "#",
+        "\\#",
+        "\ud800",
+        "\u202e",
+        "nan",
+        "1e999",
+        "-0",
+        "9" * 5000,
+        "x" * 70_000,
+        "<script>",
+        "%n%s",
+        "NULL",
+        "CON",
+        "&a [*a,*a]",
+        "!!python/object/apply:os.system [id]",
+    ]
+)
+TEXT = st.one_of(HOSTILE, st.text(max_size=40))
+VALUE = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        TEXT,
+        st.binary(max_size=8),
+        st.dates(),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
+    max_leaves=8,
+)
+PANEL = st.one_of(
+    TEXT,
+    st.fixed_dictionaries(
+        {"text": TEXT}, optional={"shot": TEXT, "beats": VALUE, "caption": TEXT, "x": VALUE}
+    ),
+)
+CHARACTER = st.one_of(
+    TEXT,
+    st.fixed_dictionaries({"name": TEXT}, optional={"description": TEXT, "reference_image": TEXT}),
+)
+ROW = st.one_of(
+    VALUE,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "story_id": st.one_of(TEXT, st.from_regex(r"[a-z0-9._-]{1,8}", fullmatch=True), VALUE),
+            "text": st.one_of(TEXT, VALUE),
+            "panels": st.one_of(st.lists(PANEL, max_size=4), VALUE),
+            "characters": st.one_of(st.lists(CHARACTER, max_size=3), VALUE),
+            "seed": VALUE,
+            "duration_s": VALUE,
+            "style": TEXT,
+            "title": VALUE,
+        },
+    ),
+)
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold of a value."""
+    return json.loads(json.dumps(value, default=str, skipkeys=True))
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def only_value_errors(call: Callable[[], object]) -> None:
+    """What a command shows as one line; anything else would be a traceback at the user."""
+    try:
+        call()
+    except ValueError as error:
+        assert str(error), "an error must say what is wrong"
+        assert len(str(error)) < 5000
+
+
+def read_all(path: Path) -> None:
+    """Read a file with stories; whatever it gives must be safe to use as file names."""
+    for row in read_stories(str(path)):
+        if isinstance(row, Rejection):
+            assert row.message
+            assert len(row.message) < 5000
+            assert not row.story_id or valid_id(row.story_id)
+        else:
+            assert valid_id(row.story_id) == row.story_id
+
+
+def read_bytes_as(suffix: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"stories{suffix}"
+        path.write_bytes(content)
+        only_value_errors(lambda: read_all(path))
+        assert files_in(Path(folder)) == {path.name}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".yaml", ".parquet", ".txt"])
+def test_any_bytes_as_stories(suffix: str) -> None:
+    @FUZZ
+    @given(st.one_of(st.binary(max_size=300), TEXT.map(lambda t: t.encode("utf-8", "replace"))))
+    def run(content: bytes) -> None:
+        read_bytes_as(suffix, content)
+
+    run()
+
+
+@FUZZ
+@given(st.lists(ROW, min_size=1, max_size=3))
+def test_any_rows_as_jsonl(rows: list[Any]) -> None:
+    lines = "\n".join(json.dumps(plain(row)) for row in rows)
+    read_bytes_as(".jsonl", lines.encode())
+
+
+@FUZZ
+@given(st.lists(ROW, min_size=1, max_size=3))
+def test_any_rows_as_yaml(rows: list[Any]) -> None:
+    read_bytes_as(".yaml", yaml.safe_dump(plain(rows)).encode())
+
+
+@FUZZ
+@given(st.lists(st.dictionaries(TEXT, TEXT, max_size=4), min_size=1, max_size=3))
+def test_any_table_as_csv(rows: list[dict[str, str]]) -> None:
+    lines = [",".join(row.keys()) + "\n" + ",".join(row.values()) for row in rows]
+    read_bytes_as(".csv", "\n".join(lines).encode("utf-8", "replace"))
+
+
+@FUZZ
+@given(ROW)
+def test_any_row_as_parquet(row: Any) -> None:
+    try:
+        table = pa.Table.from_pylist([row])
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError):
+        return  # Parquet cannot hold it
+    read_bytes_as(".parquet", buffer.getvalue())
+
+
+@FUZZ
+@given(st.data())
+def test_a_story_that_is_accepted_survives_its_manifest(data: st.DataObject) -> None:
+    row = data.draw(ROW)
+    if not isinstance(row, dict):
+        return
+    try:
+        story = to_story(row, "stories.jsonl", 1)
+    except ValueError:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        output = Output(folder)
+        write_manifest(output, "manifests/stories/s.parquet", Story, [story])
+        assert read_manifest(output, "manifests/stories/s.parquet", Story) == [story]
+
+
+@FUZZ
+@given(TEXT, st.lists(TEXT, max_size=3))
+def test_any_markup(text: str, names: list[str]) -> None:
+    only_value_errors(lambda: parse_markup(text, names))
+
+
+@FUZZ
+@given(TEXT)
+def test_no_path_leaves_an_output(path: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Output(f"{folder}/job")
+        with contextlib.suppress(ValueError, OSError):  # too long: the system's own refusal
+            output.publish(f"films/{path}", b"x")
+        outside = [name for name in files_in(Path(folder)) if not f"{name}/".startswith("job/")]
+        assert outside == []
+
+
+@FUZZ
+@given(TEXT, st.lists(st.sampled_from(["/srv/films", "s3://films/jobs"]), max_size=2))
+def test_what_is_allowed_is_below_a_root(path: str, roots: list[str]) -> None:
+    for url in (path, f"/srv/films/{path}", f"s3://films/jobs/{path}"):
+        try:
+            check_allowed(url, roots)
+        except (ValueError, OSError):
+            continue
+        resolved = url if url.startswith("s3://") else str(Path(url).resolve())
+        assert any(resolved.startswith(f"{root}/") for root in roots)
+
+
+def picture() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (9, 7), (1, 2, 3)).save(content, "PNG")
+    return content.getvalue()
+
+
+@FUZZ
+@given(st.one_of(st.binary(max_size=200), st.binary(max_size=40).map(lambda b: picture()[:20] + b)))
+def test_any_bytes_as_a_picture(content: bytes) -> None:
+    only_value_errors(lambda: decode_reference(content))
+
+
+@FUZZ
+@given(st.integers(0, 80), st.integers(0, 255))
+def test_a_picture_with_any_byte_changed(position: int, byte: int) -> None:
+    content = bytearray(picture())
+    content[position % len(content)] = byte
+    only_value_errors(lambda: decode_reference(bytes(content)))
+
+
+@FUZZ
+@given(st.dictionaries(st.sampled_from(["keyframes", "films", "pools", "x"]), VALUE, max_size=3))
+def test_any_configuration(values: dict[str, Any]) -> None:
+    only_value_errors(lambda: make_config("config fuzz", POCKET | values))
+
+
+@FUZZ
+@given(TEXT, TEXT)
+def test_any_setting(key: str, value: str) -> None:
+    only_value_errors(lambda: make_config("config fuzz", POCKET, [f"{key}={value}", key]))
+
+
+READERS: dict[str, Callable[[Output], object]] = {
+    "job.json": read_job,
+    "generations.json": read_generations,
+    "lock/00000001.json": holder_of,
+    "control/000001.json": read_control,
+    "units/films/00000-of-00001/fox.done.json": lambda output: read_commit(output, UNIT, Film),
+    "units/films/00000-of-00001/fox.attempts.json": lambda output: read_attempts(output, UNIT),
+    "units/films/00000-of-00001/fox.failed.json": lambda output: read_failure(
+        output, "films", SHARD, "fox"
+    ),
+    "manifests/clips/00000-of-00001.parquet": lambda output: read_manifest(
+        output, "manifests/clips/00000-of-00001.parquet", Clip
+    ),
+}
+SHARD = Shard(index=0, count=1)
+UNIT = UnitId(stage="films", shard=SHARD, story_id="fox")
+
+
+@pytest.mark.parametrize("path", READERS)
+def test_any_content_of_a_file_that_others_made(path: str) -> None:
+    keys = [
+        "records",
+        "attempts",
+        "worker",
+        "generations",
+        "forgiven",
+        "fingerprint",
+        "num_stories",
+        "shard_size",
+        "holder",
+        "process",
+        "paused",
+    ]
+    shaped = st.dictionaries(st.sampled_from(keys), VALUE).map(plain).map(json.dumps)
+    contents = st.one_of(
+        st.binary(max_size=100),
+        shaped.map(str.encode),
+        VALUE.map(plain).map(json.dumps).map(str.encode),
+    )
+
+    @FUZZ
+    @given(contents)
+    def run(content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            only_value_errors(lambda: READERS[path](Output(folder)))
+
+    run()
+
+
+@FUZZ
+@given(TEXT, TEXT)
+def test_a_failure_of_others_never_names_a_place_outside(story_id: str, path: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Output(folder)
+        failure = Failure(
+            story_id=story_id,
+            stage="films",
+            unit_id=path,
+            error_class="",
+            message=path,
+            attempts=1,
+            worker="",
+            source_file="",
+            source_row=0,
+        )
+        try:
+            commit_failure(output, UNIT, failure)
+            read = read_failure(output, "films", SHARD, "fox")
+        except ValueError:
+            return
+        assert not read.story_id or valid_id(read.story_id)
+
+
+@FUZZ
+@given(
+    st.dictionaries(st.sampled_from(["num_stories", "shard_size", "sample_size"]), st.integers())
+)
+def test_an_audit_of_a_job_that_others_made_ends(counts: dict[str, int]) -> None:
+    """Counts that are absurd must not make an audit run for ever."""
+    description = {
+        "fingerprint": "0",
+        "num_stories": 2,
+        "num_rejected": 0,
+        "shard_size": 1,
+        "sample_size": 0,
+        "rendering": {},
+        "operation": {},
+        **counts,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        output = Output(folder)
+        output.publish("job.json", json.dumps(description).encode())
+        only_value_errors(lambda: verify(output))
