@@ -1,7 +1,9 @@
 """Marks the flow runs whose process is gone: a killed process cannot say so itself."""
 
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -16,11 +18,15 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 STORYREEL = "storyreel"
 _PROCESS = "process:"
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]
+_LONGEST_PENDING = timedelta(minutes=15)
+"""A worker has started the process of a run long before."""
 
 
 def process_tags() -> list[str]:
@@ -28,16 +34,35 @@ def process_tags() -> list[str]:
     return [STORYREEL, _PROCESS + _identify(psutil.Process())]
 
 
+def adopt_flow_run() -> None:
+    """Tag the flow run that this process was started for, as its later ones are."""
+    with get_client(sync_client=True) as client:
+        _tag(client, UUID(flow_run.id), process_tags())
+
+
+def disown_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> None:
+    """Take the process off a run that another one will go on with, lest it count as dead then."""
+    _tag(client, flow_run_id, [STORYREEL])
+
+
+def _tag(client: SyncPrefectClient, flow_run_id: UUID, ours: list[str]) -> None:
+    others = {tag for tag in client.read_flow_run(flow_run_id).tags if not tag.startswith(_PROCESS)}
+    client.update_flow_run(flow_run_id, tags=sorted(others | set(ours)))
+
+
 def mark_crashed_runs() -> int:
-    """Mark our unfinished runs whose process, on this host, is gone; how many there were."""
+    """Mark our unfinished runs whose process, on this host, is gone; how many there were.
+
+    So are runs that a worker took and never started: they would hold the work pool's only place.
+    """
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[STORYREEL]),
+                tags=FlowRunFilterTags(any_=[STORYREEL]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
             )
         )
-        dead = [run for run in runs if _is_dead(run)]
+        dead = [run for run in runs if _is_dead(run) or _is_stuck(run)]
         for run in dead:
             _mark(client, run)
     return len(dead)
@@ -55,6 +80,31 @@ def _mark(client: SyncPrefectClient, run: FlowRun) -> None:
     ):
         client.set_task_run_state(task_run.id, state, force=True)
     client.set_flow_run_state(run.id, state, force=True)
+
+
+def read_interrupted_runs(client: SyncPrefectClient, since: datetime) -> list[FlowRun]:
+    """Our runs of deployments that crashed after `since`, and those that are left unfinished."""
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(all_=[STORYREEL]),
+            state=FlowRunFilterState(
+                type=FlowRunFilterStateType(any_=[*_UNFINISHED, StateType.CRASHED])
+            ),
+        ),
+        sort=FlowRunSort.START_TIME_DESC,
+    )
+    return [run for run in runs if run.deployment_id is not None and _ended_since(run, since)]
+
+
+def _ended_since(run: FlowRun, moment: datetime) -> bool:
+    """Whether a run ended after a moment, or was never seen to end."""
+    return run.state is None or not run.state.is_final() or run.state.timestamp >= moment
+
+
+def _is_stuck(run: FlowRun) -> bool:
+    if run.state is None or not run.state.is_pending():
+        return False
+    return datetime.now(UTC) - run.state.timestamp > _LONGEST_PENDING
 
 
 def _identify(process: psutil.Process) -> str:
