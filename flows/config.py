@@ -9,18 +9,26 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from cluster.config import ClusterConfig, PoolConfig
+from flows.window import Window
+from stages.access_config import ReferencesConfig, StorageConfig
 from stages.films.config import FilmsConfig
 from stages.keyframes.config import KeyframesConfig
 from stages.motion.config import MotionConfig
 from stages.prompts.config import PromptsConfig
+from stages.scoring.config import ScoringConfig
 from stages.settings import Settings
+from stages.story_rows import shorten
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+OPERATION = {"execution", "pools", "cluster", "references", "retention", "scoring", "storage"}
+"""The sections that shape no pixel."""
 
 
 class PoolsConfig(Settings):
@@ -32,6 +40,10 @@ class PoolsConfig(Settings):
     """Actors that hold the prompts and films stages."""
 
 
+def _known_window(text: str | None) -> str | None:
+    return None if text is None else str(Window.parse(text))
+
+
 class ExecutionConfig(Settings):
     """How a job is cut and how much of it is open at a time."""
 
@@ -39,6 +51,14 @@ class ExecutionConfig(Settings):
     """Stories in a shard, one row of stage tasks in the Prefect UI; none: by the job's size."""
     open_shards: int = Field(default=4, ge=1, le=64)
     """Shards worked on at a time, so that no pool waits at a shard's edge."""
+    window: Annotated[str | None, AfterValidator(_known_window)] = None
+    """Hours of the day in which the job may run, such as `22:00-06:00 Europe/Berlin`."""
+    drain_quantile: float = Field(default=0.99, gt=0, le=1)
+    """Share of a stage's units that are over in the time a unit is given before the window ends."""
+    poll_s: float = Field(default=2.0, gt=0, le=60)
+    """Time between two looks at the control record, seconds."""
+    keep_paused_s: float = Field(default=300.0, ge=0)
+    """Time after which a paused job lets its actors go, with their GPUs, seconds."""
 
     def stories_per_shard(self, num_stories: int) -> int:
         """The shard size of a job: one story up to 64 stories, 500 from 32,000 on.
@@ -46,6 +66,13 @@ class ExecutionConfig(Settings):
         Films of a small job come one by one, and a large one has a few hundred rows in the UI.
         """
         return self.shard_size or max(1, min(500, -(-num_stories // 64)))
+
+
+class RetentionConfig(Settings):
+    """Which files a job keeps."""
+
+    keep: Literal["all", "films"] = "all"
+    """With "films", the keyframes and clips of a story are removed once its film is sealed."""
 
 
 class RenderConfig(Settings):
@@ -60,10 +87,18 @@ class RenderConfig(Settings):
     execution: ExecutionConfig = ExecutionConfig()
     pools: PoolsConfig
     cluster: ClusterConfig = ClusterConfig()
+    references: ReferencesConfig = ReferencesConfig()
+    retention: RetentionConfig = RetentionConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    storage: StorageConfig = StorageConfig()
 
     def rendering(self) -> dict[str, Any]:
         """What shapes the pixels, as plain values; actors, limits and addresses do not."""
-        return self.model_dump(mode="json", exclude={"execution", "pools", "cluster"})
+        return self.model_dump(mode="json", exclude=OPERATION)
+
+    def operation(self) -> dict[str, Any]:
+        """The rest: what may differ from one night of a job to the next."""
+        return self.model_dump(mode="json", include=OPERATION)
 
 
 def load_config(
@@ -77,12 +112,23 @@ def load_config(
     values = _read(_find(name, CONFIGS))
     if profile is not None:
         values = _merge(values, _read(_find(profile, CONFIGS / "profiles")))
+    return make_config(f"config {name}", values, overrides)
+
+
+def make_config(
+    place: str, values: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> RenderConfig:
+    """The configuration of the given values, `key=value` overrides laid over them.
+
+    Raises:
+        ValueError: names the place, the key, the value and what is allowed.
+    """
     for override in overrides:
         values = _merge(values, _parse_override(override))
     try:
         return RenderConfig.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"config {name}: {_explain(error)}") from error
+        raise ValueError(f"{place}: {_explain(error)}") from error
 
 
 def digest(value: Any) -> str:
@@ -111,7 +157,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _parse_override(override: str) -> dict[str, Any]:
     key, separator, text = override.partition("=")
     if not separator or not all(key.strip().split(".")):
-        raise ValueError(f"--set {override!r}: must be key=value, such as films.fps=12")
+        raise ValueError(f"--set {shorten(override)}: must be key=value, such as films.fps=12")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -136,13 +182,13 @@ def _explain(error: ValidationError) -> str:
 
 
 def _explain_one(entry: Any) -> str:
-    key = ".".join(str(part) for part in entry["loc"])
+    key = ".".join(str(part)[:60] for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         known = ", ".join(sorted(_section(entry["loc"][:-1]).model_fields))
         return f"{key}: unknown key; known are {known}"
     if entry["type"] == "missing":
         return f"{key}: missing"
-    return f"{key} = {entry['input']!r}: {entry['msg']}"
+    return f"{key} = {shorten(entry['input'])}: {entry['msg']}"
 
 
 def _section(location: tuple[Any, ...]) -> type[Settings]:

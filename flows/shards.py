@@ -6,21 +6,26 @@ done; whatever is not done and not given up is handed to a pool.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Any, Protocol
 
-from cluster.pool import Pool
 from cluster.work import Work
+from flows.retention import remove_unrecorded
 from stages.commits import UnitId, read_attempts, read_commit, read_failure, read_progress
-from stages.films.stage import FilmUnit
-from stages.keyframes.stage import KeyframesUnit
 from stages.manifests import Shard, manifest_path, read_manifest, write_manifest
-from stages.motion.stage import MotionUnit
 from stages.records import Clip, Failure, Film, Keyframe, Panel, Shot, Story, Storyboard
 from stages.storage import Output
+from stages.units import FilmUnit, KeyframesUnit, MotionUnit, ReferenceImage
 
-STAGES = ("prompts", "keyframes", "motion", "films")
+POOL_OF_STAGE = {
+    "prompts": "assembly",
+    "keyframes": "render",
+    "motion": "render",
+    "films": "assembly",
+}
+STAGES = tuple(POOL_OF_STAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +153,10 @@ class ShardPipeline:
         ]
 
     def _seal_films(self, films: list[Film]) -> None:
+        failures = sorted(self._failures(), key=lambda f: f.story_id)
+        remove_unrecorded(self._output, self._shard, failures)
         self._write("films", Film, sorted(films, key=lambda film: film.story_id))
-        self._write("failures", Failure, sorted(self._failures(), key=lambda f: f.story_id))
+        self._write("failures", Failure, failures)
 
     def _failures(self) -> list[Failure]:
         """The first failure of every story that was given up, one a story, in the stages' order."""
@@ -162,31 +169,39 @@ class ShardPipeline:
         return list(first.values())
 
 
-class Progress(Protocol):
-    """Who is told how far the stages are."""
+class Run(Protocol):
+    """The run of a job that a shard's stage is rendered in."""
 
-    def opened(self, stage: str, num_units: int) -> None:
+    def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:
+        """Hand a unit to its pool; the future is cancelled when the run ends before it."""
+
+    def opened(self, stage: StageOfShard, num_units: int) -> None:
         """A shard's stage was opened with that many units."""
 
-    def ended(self, stage: str, result: Any) -> None:
-        """A unit is over: with a tuple of records, or with a `Failure`."""
+    def ended(self, unit: Unit, result: Any) -> None:
+        """A unit was ended by this run: with a tuple of records, or with a `Failure`."""
 
 
-def render_stage(stage: StageOfShard, output: Output, pool: Pool, progress: Progress) -> None:
-    """Bring a stage of a shard to its seal, handing what is not over to `pool`."""
+def render_stage(stage: StageOfShard, output: Output, run: Run) -> bool:
+    """Bring a stage of a shard to its seal, handing what is not over to the run's pools.
+
+    Returns:
+        Whether it is sealed; if not, the run was told to end first.
+    """
     units = stage.units()
-    progress.opened(stage.name, len(units))
-    records: list[Any] = []
-    for result in _results(stage, units, output, pool):
-        progress.ended(stage.name, result)
-        if not isinstance(result, Failure):
-            records += result
-    stage.seal(records)
+    run.opened(stage, len(units))
+    try:
+        results = list(_results(stage, units, output, run))
+    except CancelledError:
+        return False
+    made = (result for result in results if not isinstance(result, Failure))
+    stage.seal([record for records in made for record in records])
+    return True
 
 
-def _results(stage: StageOfShard, units: list[Unit], output: Output, pool: Pool) -> Iterator[Any]:
+def _results(stage: StageOfShard, units: list[Unit], output: Output, run: Run) -> Iterator[Any]:
     progress = read_progress(output, stage.name, stage.shard)
-    submitted: list[Future[Any]] = []
+    submitted: dict[Future[Any], Unit] = {}
     for order, unit in enumerate(units):
         name = unit.id.name
         if name in progress.done:
@@ -197,8 +212,21 @@ def _results(stage: StageOfShard, units: list[Unit], output: Output, pool: Pool)
             attempts = read_attempts(output, unit.id) if name in progress.attempted else 0
             work = Work(unit=unit.id, argument=unit.argument, attempts=attempts)
             priority = (stage.shard.index, -STAGES.index(stage.name), order)
-            submitted.append(pool.submit(work, priority=priority))
-    yield from (future.result() for future in as_completed(submitted))
+            submitted[run.submit(work, priority)] = unit
+    for future in _as_over(submitted):
+        result = future.result()
+        run.ended(submitted[future], result)
+        yield result
+
+
+def _as_over(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    """The futures as they end, also by being cancelled, which `as_completed` would not see."""
+    over: SimpleQueue[Future[Any]] = SimpleQueue()
+    waiting = list(futures)
+    for future in waiting:
+        future.add_done_callback(over.put)
+    for _ in waiting:
+        yield over.get()
 
 
 def _by_story(panels: Iterable[Panel]) -> dict[str, list[Panel]]:
@@ -213,6 +241,9 @@ def _located(failure: Failure, story: Story) -> Failure:
     return replace(failure, source_file=story.source_file, source_row=story.source_row)
 
 
-def _references(story: Story) -> tuple[str, ...]:
-    images = (character.reference_image for character in story.characters)
-    return tuple(image for image in images if image is not None)
+def _references(story: Story) -> tuple[ReferenceImage, ...]:
+    return tuple(
+        ReferenceImage(character=character.name, path=character.reference_image)
+        for character in story.characters
+        if character.reference_image is not None
+    )

@@ -157,10 +157,10 @@ def rendered(command: Command, stories: Path, tmp_path_factory: pytest.TempPathF
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
     """What `condition` gives once it is true; fails if the process ends before."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (found := condition()):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "waited for 120 s"
+        assert time.monotonic() < deadline, "waited for 300 s"
         time.sleep(0.01)
     return found
 

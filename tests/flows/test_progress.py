@@ -2,8 +2,9 @@ import io
 
 from rich.console import Console
 
-from flows.progress import MAX_WARNINGS, StageProgress
-from stages.records import Panel, Storyboard
+from flows.progress import MAX_WARNINGS, StageProgress, describe, duration
+from flows.status import StageStatus
+from stages.records import Failure, Panel, Storyboard
 
 
 def storyboard(story_id: str, *warnings: str) -> Storyboard:
@@ -25,9 +26,9 @@ def storyboard(story_id: str, *warnings: str) -> Storyboard:
 
 def shown(*storyboards: Storyboard) -> str:
     terminal = io.StringIO()
-    with StageProgress(len(storyboards), Console(file=terminal, width=200)) as progress:
+    with StageProgress(Console(file=terminal, width=200)) as progress:
         for board in storyboards:
-            progress.ended("prompts", (board,))
+            progress.warn((board,))
     return terminal.getvalue()
 
 
@@ -40,3 +41,36 @@ def test_many_notes_do_not_flood_the_terminal() -> None:
     output = shown(*boards)
     assert output.count("cut: the style") == MAX_WARNINGS
     assert output.count("manifests/panels") == 1
+
+
+def test_a_bar_says_how_far_its_stage_is_how_fast_and_what_failed() -> None:
+    status = StageStatus(
+        stage="motion", done=30, failed=2, total=80, estimated=True, rate=0.25, eta_s=192.0
+    )
+    terminal = io.StringIO()
+    with StageProgress(Console(file=terminal, width=200)) as progress:
+        progress.show([status])
+    assert "32/80" in terminal.getvalue()
+    assert "15.0/min, 3 min 12 s left, 2 failed" in terminal.getvalue()
+    assert describe(status) in terminal.getvalue()
+
+
+def test_a_failure_is_no_note_about_a_prompt() -> None:
+    failure = Failure(
+        story_id="fox",
+        stage="prompts",
+        unit_id="fox",
+        error_class="bad_input",
+        message="",
+        attempts=1,
+        worker="",
+        source_file="",
+        source_row=1,
+    )
+    with StageProgress(Console(file=io.StringIO())) as progress:
+        progress.warn(failure)
+
+
+def test_durations_read_like_a_clock() -> None:
+    told = [duration(seconds) for seconds in (0.4, 59.6, 61, 3600, 100_000)]
+    assert told == ["0 s", "1 min 0 s", "1 min 1 s", "1 h 0 min", "27 h 46 min"]

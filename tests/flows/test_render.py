@@ -72,7 +72,7 @@ def test_a_story_that_cannot_be_rendered_is_reported_and_harms_no_other(
         f.story_id: f for f in read_manifests(Output(str(tmp_path / "mixed")), "failures", Failure)
     }
     assert {(f.story_id, f.stage, f.source_row) for f in failures.values()} == {
-        ("ghost", "keyframes", 4),
+        ("ghost", "input", 4),
         ("empty", "input", 5),
     }
     assert "/no/such.png" in failures["ghost"].message

@@ -1,0 +1,74 @@
+"""Waiting in the Prefect UI for a person's answer to a sample; nothing is held meanwhile.
+
+The flow run is suspended: its process ends, and resuming schedules it again. The answer goes into
+the control record, from where a command's answer comes too.
+"""
+
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+)
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from flows.control import Approval, read_control
+from flows.crashed import adopt_flow_run, disown_flow_run
+from flows.job import JOB, Job
+from flows.plan import read_plan
+from flows.plan_text import plan_markdown
+from flows.sample import decide
+from flows.server_config import load_server_config
+from flows.work_pool import JOB_FLOW
+from stages.storage import Output
+
+SUSPENDED = "Suspended"
+
+_ANSWERS = {Approval.APPROVED, Approval.REJECTED}
+
+
+class Answer(RunInput):
+    """What a person says to a sample."""
+
+    approve: bool = Field(default=True, description="Render the rest, or stop here.")
+
+
+def wait_for_approval(job: Job) -> None:
+    """Suspend this flow run until somebody has looked at the sample; records the answer."""
+    with get_client(sync_client=True) as client:
+        disown_flow_run(client, UUID(flow_run.id))
+    question = Answer.with_initial_data(description=_question(job))
+    answer = suspend_flow_run(wait_for_input=question, key=f"sample-{job.fingerprint[:8]}")
+    adopt_flow_run()
+    decide(job.output, approved=answer.approve)
+
+
+def resume_answered(client: SyncPrefectClient) -> None:
+    """Resume the flow runs whose sample was approved or rejected by a command."""
+    suspended = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[JOB_FLOW])),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[SUSPENDED]))
+        ),
+    )
+    for run in suspended:
+        output = Output(run.parameters["output_url"])
+        if output.exists(JOB) and read_control(output).approval in _ANSWERS:
+            approved = read_control(output).approval is Approval.APPROVED
+            client.resume_flow_run(run.id, run_input={"approve": approved})
+
+
+def _question(job: Job) -> str:
+    lines = [f"The sample of **{job.name}** is rendered: {job.sample_size} stories."]
+    if page := load_server_config().gallery_page(job.output.url):
+        lines.append(f"[Look at its films and sheets]({page}).")
+    if plan := read_plan(job.output):
+        lines.append(plan_markdown(plan))
+    return "\n\n".join(lines)
