@@ -6,13 +6,16 @@ CONFIG ?= pocket
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: render test lint pocket wheel clean
+.PHONY: render test chaos lint pocket wheel clean
 
 render: .venv/ready  ## render INPUT to films below OUTPUT
 	$(BIN)/storyreel render $(INPUT) --output $(OUTPUT) --config $(CONFIG) $(ARGS)
 
 test: .venv/ready-dev  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: .venv/ready-dev  ## every failure at every stage; CHAOS_SEED=n chooses where and when
+	$(BIN)/python -m pytest tests/chaos -m "chaos or not chaos" --durations=0 $(ARGS)
 
 lint: .venv/ready-dev  ## style, types and the layers' imports
 	$(BIN)/ruff check .

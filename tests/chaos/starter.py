@@ -1,0 +1,90 @@
+"""Starts processes quickly: imports what they need once, then forks one for each request.
+
+`python -m tests.chaos.starter` reads requests, one JSON object a line, and answers each with the
+number of the process that works on it. It ends when its input does.
+"""
+
+import json
+import os
+import runpy
+import signal
+import sys
+import tomllib
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.simulated import CONFIG
+from cluster.errors import PoolEndedError
+from flows.config import make_config
+from flows.job import open_job
+from flows.lock import LockedError
+from flows.render import render_flow, run_render
+from flows.report import summarize
+from stages.storage import Output
+from tests.chaos.stages import Trouble, troubled_factories
+
+MARK = "STORYREEL_CHAOS"
+"""Environment variable of a flow's processes, by which those that are left are found."""
+
+
+def render(request: dict[str, Any]) -> int:
+    """What the render command does, with the stages of this suite; returns its exit status."""
+    Path(request["folder"], "flow.pid").write_text(str(os.getpid()))
+    config = make_config("chaos", tomllib.loads(CONFIG), request["settings"])
+    job = open_job(Output(request["output"]), request["stories"], config)
+    if job.unfinished():
+        troubles = tuple(Trouble(**trouble) for trouble in request["troubles"])
+        stages = partial(troubled_factories, folder=request["folder"], troubles=troubles)
+        run_render(job, config, render_flow(stages))
+    return int(bool(summarize(job).failures))
+
+
+def serve(request: dict[str, Any]) -> int:
+    """A Prefect server; it ends with the process that started it."""
+    sys.argv = ["prefect_server", str(request["port"])]
+    runpy.run_module("flows.prefect_server", run_name="__main__")
+    return 0
+
+
+TASKS = {"render": render, "serve": serve}
+
+
+def _work(request: dict[str, Any], standard_input: int) -> None:
+    """The life of a forked process."""
+    folder = Path(request["folder"])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ[MARK] = request["mark"]
+    with (folder / "log").open("a") as log:
+        for number, file in enumerate((standard_input, log.fileno(), log.fileno())):
+            os.dup2(file, number)
+    status = 3
+    try:
+        status = TASKS[request["task"]](request)
+    except (ValueError, ConnectionError, LockedError, PoolEndedError) as error:
+        status = 2
+        print(f"storyreel: {error}")  # noqa: T201, the command's own last words
+    except BaseException:
+        traceback.print_exc()
+    (folder / "status").write_text(str(status))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main() -> None:
+    """Serve requests."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
+    for line in sys.stdin:
+        standard_input, held_open = os.pipe()
+        process = os.fork()
+        if not process:
+            os.close(held_open)
+            _work(json.loads(line), standard_input)
+        os.close(standard_input)
+        print(process, flush=True)  # noqa: T201, the protocol
+
+
+if __name__ == "__main__":
+    main()
