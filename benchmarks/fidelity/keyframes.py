@@ -1,0 +1,334 @@
+"""Consistency and prompt following of keyframes: the paper's Table 1, its ablation, and the gate.
+
+Every method renders the same held-out stories from the same noise; only the method differs.
+
+Definitions, made before anything was measured. The estimator of `stages/scoring/truth.py` says
+what a picture shows; what it does not find counts as wrong.
+
+- Clothes agree: of each pair of panels of a story and each of its characters, whether top, bottom
+  and hat all have the same colour in both. By part: each of the three alone.
+- Chance: the same share over pairs of panels of different stories of the same method.
+- Right character: exactly the characters of the prompt are in the picture, nobody else's kind.
+  Right action: all of them do what the prompt says. Right place and time: those of the prompt.
+- R@1: the picture is nearer to its own prompt than to every other one of its story (CLIP).
+- Copies: share of pairs of panels of a story of which one repeats the other's picture.
+- Gate: share of pictures, of prompts that ask for the same character twice, in which two figures of
+  that character are found and wear the same three colours.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.fidelity.results import Plan, Result, Row, row_of
+from stages.keyframes.config import ConsistencyConfig, ImagePromptConfig, KeyframesConfig
+from stages.keyframes.stage import KeyframesStage, KeyframesUnit
+from stages.model_config import PartConfig, resolve
+from stages.models import load_part, load_pipeline
+from stages.records import Panel
+from stages.scoring.config import ScoringConfig
+from stages.scoring.encoder import ClipEncoder
+from stages.scoring.panels import PanelScorer
+from stages.scoring.truth import CLOTHES, Seen, TruthEstimator
+from training import world
+from training.stories import (
+    HeldOutStory,
+    StoryPanel,
+    held_out_rng,
+    held_out_story,
+    held_out_twins,
+)
+from training.truth import judge_picture, reconstruct
+
+logger = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]
+
+PLAIN, WINDOW, STAR = (
+    "plain",
+    "consistent self-attention, window",
+    "consistent self-attention, star",
+)
+ADAPTER, BOTH = "image prompts", "image prompts and consistent self-attention"
+TRUE = "true pictures of the world"
+LOOKS = ("drawn", "decoded")
+"""Pictures as the world draws them, and as the family's autoencoder gives them back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One line of a table."""
+
+    row: Row
+    config: KeyframesConfig
+
+
+def table1(plan: Plan) -> list[Method]:
+    """The methods of the paper's Table 1; image prompts where the family has an adapter."""
+    plain = {"coverage": "none"}
+    methods = [
+        _method(plan, PLAIN, plain),
+        _method(plan, WINDOW, {"coverage": "window"}),
+        _method(plan, STAR, {"coverage": "star"}),
+    ]
+    prompt = ImagePromptConfig(path=plan.config.keyframes.model.path)
+    if (Path(resolve(prompt.path)) / prompt.subfolder / prompt.weight_name).is_file():
+        methods.append(_method(plan, ADAPTER, plain, prompt))
+        methods.append(_method(plan, BOTH, {"coverage": "window"}, prompt))
+    return methods
+
+
+def ablation(plan: Plan) -> list[Method]:
+    """Consistent self-attention by its sampling, its layers and its window."""
+    size = plan.config.keyframes.consistency.window_size
+    changes: dict[str, dict[str, Any]] = {
+        "random, rate 0.3": {"sampling_rate": 0.3},
+        "random, rate 0.5": {"sampling_rate": 0.5},
+        "random, rate 0.7": {"sampling_rate": 0.7},
+        "grid, rate 0.5": {"sampling_rate": 0.5, "sampling": "grid"},
+        "decoder only": {"sampling_rate": 0.5, "layers": ["up_blocks"]},
+        **{
+            f"window of {width}": {"sampling_rate": 0.5, "window_size": width}
+            for width in (2, 3)
+            if width < size
+        },
+    }
+    return [_method(plan, name, {"coverage": "window", **one}) for name, one in changes.items()]
+
+
+def _method(
+    plan: Plan,
+    name: str,
+    change: dict[str, Any],
+    image_prompt: ImagePromptConfig | None = None,
+) -> Method:
+    base = plan.config.keyframes
+    consistency = ConsistencyConfig.model_validate({**base.consistency.model_dump(), **change})
+    config = base.model_copy(update={"consistency": consistency, "image_prompt": image_prompt})
+    return Method(row=row_of(plan, "stories", name, config), config=config)
+
+
+def stories(plan: Plan, count: int | None = None) -> list[HeldOutStory]:
+    """The held-out stories, or the first `count` of them, each once per seed."""
+    return [
+        held_out_story(index, num_panels=plan.num_panels, seed=seed)
+        for seed in range(plan.num_seeds)
+        for index in range(plan.num_stories if count is None else count)
+    ]
+
+
+def unit_of(story: HeldOutStory) -> str:
+    """What a story's result is called: seeds differ, and so do lengths."""
+    return f"{story.story_id}-{story.seed % 10**8:08d}"
+
+
+class Judge:
+    """Says of pictures what they show and how near they are to their texts."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Load the estimator and CLIP."""
+        scoring = ScoringConfig(model=plan.config.keyframes.model)
+        self._estimator = load_estimator(plan)
+        self._score = PanelScorer(ClipEncoder(scoring), scoring.copy_share)
+
+    def __call__(self, story: HeldOutStory, pictures: Sequence[Pixels]) -> Result:
+        """All that is measured of one story."""
+        seen = self._estimator.look(pictures)
+        scores = self._score(panel_records(story.story_id, story.panels), pictures)
+        return {
+            "story": story.story_id,
+            "panels": [
+                panel_result(one, panel) for one, panel in zip(seen, story.panels, strict=True)
+            ],
+            "retrieved": [score.retrieved for score in scores.panels],
+            "text_similarity": [score.text_similarity for score in scores.panels],
+            "character_similarity": list(scores.characters.values()),
+            "copied": list(scores.copies.values()),
+        }
+
+
+def load_estimator(plan: Plan) -> TruthEstimator:
+    """The estimator that belongs to the family."""
+    part = PartConfig(subfolder="truth_estimator")
+    estimator: TruthEstimator = load_part(TruthEstimator, part, plan.config.keyframes.model)
+    return estimator
+
+
+def panel_result(seen: Seen, panel: StoryPanel) -> Result:
+    """What is right in a picture, and what its characters wear (null: not found)."""
+    asked = {figure.character: figure for figure in panel.scene.figures}
+    found = {name: seen.figure(name) for name in asked}
+    return {
+        "character": {one.character for one in seen.figures} == set(asked),
+        "action": all(
+            one is not None and one.action == asked[name].action for name, one in found.items()
+        ),
+        "place": seen.place == panel.scene.place,
+        "time": seen.time_of_day == panel.scene.time_of_day,
+        "number": len(seen.figures) == len(asked),
+        "clothes": {name: one and list(one.clothes) for name, one in found.items()},
+    }
+
+
+def agreement(first: Sequence[str] | None, second: Sequence[str] | None) -> list[bool]:
+    """Of each of `CLOTHES` whether two figures wear the same colour; not found: they do not."""
+    if first is None or second is None:
+        return [False] * len(CLOTHES)
+    return [one == other for one, other in zip(first, second, strict=True)]
+
+
+def story_agreements(result: Result) -> list[list[bool]]:
+    """`agreement` of each pair of panels and each character of a story's result."""
+    clothes = [panel["clothes"] for panel in result["panels"]]
+    return [
+        agreement(first[name], second[name])
+        for first, second in combinations(clothes, 2)
+        for name in first
+    ]
+
+
+def twins_result(seen: Seen, panel: StoryPanel) -> Result:
+    """Whether the two surest figures of the character that the prompt asks for agree."""
+    name = panel.scene.figures[0].character
+    found = [figure.clothes for figure in seen.figures if figure.character == name]
+    first, second = [*found, None, None][:2]
+    return {"found": len(found), "agree": agreement(first, second)}
+
+
+class StoryRenderer:
+    """Renders stories by one method and keeps the pictures beside the results."""
+
+    def __init__(self, method: Method) -> None:
+        """Load the stage."""
+        self._folder = method.row.folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._stage = KeyframesStage(output_url=str(self._folder), config=method.config)
+
+    def __call__(self, unit: str, panels: Sequence[StoryPanel]) -> list[Pixels]:
+        """The pictures of the panels, rendered together."""
+        keyframes = self._stage(
+            KeyframesUnit(
+                story_id=unit,
+                panels=panel_records(unit, panels),
+                reference_images=(),
+            )
+        )
+        return [read_png(self._folder / keyframe.path) for keyframe in keyframes]
+
+
+def panel_records(story_id: str, panels: Sequence[StoryPanel]) -> tuple[Panel, ...]:
+    """The panels as the stages know them."""
+    return tuple(
+        Panel(
+            story_id=story_id,
+            keyframe_index=index,
+            panel_index=index,
+            beat=0,
+            prompt=panel.prompt,
+            negative_prompt="",
+            caption="",
+            characters=(),
+            seed=panel.seed,
+            splitter="none",
+            warnings=(),
+        )
+        for index, panel in enumerate(panels)
+    )
+
+
+def read_png(path: Path) -> Pixels:
+    """Pixels (H, W, 3)."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def pictures_of(row: Row, unit: str, count: int) -> list[Pixels]:
+    """The pictures that a method rendered of a story."""
+    return [read_png(row.folder / f"keyframes/{unit}/{index:04d}.png") for index in range(count)]
+
+
+def measure_stories(plan: Plan, method: Method, count: int) -> None:
+    """Render and judge those of the first `count` stories that are not there yet."""
+    wanted = [story for story in stories(plan, count) if not method.row.has(unit_of(story))]
+    if not wanted:
+        return
+    judge, renderer = Judge(plan), StoryRenderer(method)
+    for story in wanted:
+        pictures = renderer(unit_of(story), story.panels)
+        method.row.keep(unit_of(story), judge(story, pictures))
+    logger.info("%s: %d stories", method.row.name, len(wanted))
+
+
+def true_row(plan: Plan) -> Row:
+    """What the same measures say of the world's own pictures of the stories."""
+    return row_of(plan, "stories", TRUE, plan.config.keyframes.model)
+
+
+def measure_true_stories(plan: Plan) -> None:
+    """Judge the true pictures of the stories: the most that a method could reach."""
+    row, size = true_row(plan), plan.config.keyframes.width
+    wanted = [story for story in stories(plan) if not row.has(unit_of(story))]
+    if not wanted:
+        return
+    judge = Judge(plan)
+    for story in wanted:
+        drawn = [world.draw(panel.scene, size) for panel in story.panels]
+        row.keep(unit_of(story), judge(story, drawn))
+
+
+def gate(plan: Plan) -> Method:
+    """The method of the gate: a picture alone, nothing beside it."""
+    alone = _method(plan, PLAIN, {"coverage": "none"})
+    return Method(row=row_of(plan, "gate", alone.row.name, alone.config), config=alone.config)
+
+
+def measure_gate(plan: Plan) -> None:
+    """Render and judge twins."""
+    method = gate(plan)
+    wanted = [i for i in range(plan.num_twins) if not method.row.has(twin_unit(i))]
+    if not wanted:
+        return
+    estimator, renderer = load_estimator(plan), StoryRenderer(method)
+    for index in wanted:
+        panel = held_out_twins(index)
+        pictures = renderer(twin_unit(index), [panel])
+        method.row.keep(twin_unit(index), twins_result(estimator.look(pictures)[0], panel))
+
+
+def estimator_row(plan: Plan) -> Row:
+    """How often the estimators are right."""
+    return row_of(plan, "estimator", "estimator", plan.config.keyframes.model)
+
+
+def measure_estimator(plan: Plan) -> None:
+    """Check the estimators on true pictures no training has seen, as drawn and as decoded."""
+    row, size = estimator_row(plan), plan.config.keyframes.width
+    wanted = [index for index in range(plan.num_true) if not row.has(true_unit(index))]
+    if not wanted:
+        return
+    estimator, vae = load_estimator(plan), load_pipeline(plan.config.keyframes.model).vae
+    for index in wanted:
+        scene = world.sample_scene(held_out_rng("picture", index))
+        drawn = world.draw(scene, size)[None]
+        seen = estimator.look(np.concatenate([drawn, reconstruct(vae, drawn)]))
+        row.keep(
+            true_unit(index),
+            {name: judge_picture(one, scene) for name, one in zip(LOOKS, seen, strict=True)},
+        )
+
+
+def true_unit(index: int) -> str:
+    """What a true picture's result is called."""
+    return f"picture-{index:04d}"
+
+
+def twin_unit(index: int) -> str:
+    """What a twin picture's result is called."""
+    return f"twins-{index:03d}"

@@ -1,0 +1,108 @@
+"""From the results of single stories and clips to means with 95 % confidence intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from types import MappingProxyType
+
+import numpy as np
+
+from benchmarks.fidelity.keyframes import agreement, story_agreements
+from benchmarks.fidelity.results import Result, Row
+from stages.scoring.bootstrap import Estimate, mean_interval
+from stages.scoring.truth import CLOTHES
+
+Measure = Callable[[Result], Sequence[float]]
+"""All values of one kind in a story's result."""
+
+
+def _panels(name: str) -> Measure:
+    return lambda result: [panel[name] for panel in result["panels"]]
+
+
+def _part(index: int) -> Measure:
+    return lambda result: [pair[index] for pair in story_agreements(result)]
+
+
+def _values(name: str) -> Measure:
+    return lambda result: result[name] or []
+
+
+STORY_MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {
+        "clothes": lambda result: [all(pair) for pair in story_agreements(result)],
+        **{name: _part(index) for index, name in enumerate(CLOTHES)},
+        **{name: _panels(name) for name in ("character", "action", "place", "time", "number")},
+        **{
+            name: _values(name)
+            for name in ("retrieved", "copied", "text_similarity", "character_similarity")
+        },
+    }
+)
+
+
+def results(row: Row, units: Sequence[str]) -> list[Result]:
+    """What was measured of these units; nothing where one of them is not there yet."""
+    return [row.read(unit) for unit in units] if all(row.has(unit) for unit in units) else []
+
+
+def story_estimate(of_stories: Sequence[Result], measure: str) -> Estimate:
+    """The mean of a measure, and its interval over stories."""
+    taken = [(result["story"], STORY_MEASURES[measure](result)) for result in of_stories]
+    return _mean(
+        [float(value) for _, values in taken for value in values],
+        [story for story, values in taken for _ in values],
+    )
+
+
+def story_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> Estimate:
+    """The mean of ours minus theirs, panel by panel of the same noise."""
+    differences, groups = [], []
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["story"] == other["story"]
+        measured = STORY_MEASURES[measure]
+        pairs = list(zip(measured(mine), measured(other), strict=True))
+        differences += [float(a) - float(b) for a, b in pairs]
+        groups += [mine["story"]] * len(pairs)
+    return _mean(differences, groups)
+
+
+def clip_estimate(of_clips: Sequence[Result], measure: str) -> Estimate:
+    """The mean of a measure over clips."""
+    return _mean([result[measure] for result in of_clips], [str(i) for i in range(len(of_clips))])
+
+
+def clip_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> Estimate:
+    """The mean of ours minus theirs, clip by clip of the same noise."""
+    pairs = zip(ours, theirs, strict=True)
+    differences = [mine[measure] - other[measure] for mine, other in pairs]
+    return _mean(differences, [str(index) for index in range(len(differences))])
+
+
+def chance(of_stories: Sequence[Result]) -> float | None:
+    """How often two figures of different stories agree in all clothes; none for one story."""
+    worn = [
+        (result["story"], clothes)
+        for result in of_stories
+        for panel in result["panels"]
+        for clothes in panel["clothes"].values()
+    ]
+    agreed = [
+        all(agreement(first, second))
+        for (story, first), (other, second) in combinations(worn, 2)
+        if story != other
+    ]
+    return float(np.mean(agreed)) if agreed else None
+
+
+def flat_estimate(groups: Mapping[str, Sequence[float]]) -> Estimate:
+    """The mean of values that come in groups."""
+    return _mean(
+        [float(value) for values in groups.values() for value in values],
+        [group for group, values in groups.items() for _ in values],
+    )
+
+
+def _mean(values: Sequence[float], groups: Sequence[str]) -> Estimate:
+    estimate = mean_interval(values, groups)
+    assert estimate is not None, "no values"
+    return estimate

@@ -1,0 +1,89 @@
+"""What Prefect, Ray, records and manifests cost: one actor against a bare loop, on real stages.
+
+    python -m benchmarks.pipeline examples --config pocket --profile draft --limit 2
+
+Both call the same stages on the same units with the same number of threads, and load the models
+first. The ratio is the bare loop's time over the time from the start of the first unit to the end
+of the last one in the flow, so that warm-up is aside on both sides; 1 is no cost at all.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.timeline import read_work
+from cluster.crew import environment
+from flows.config import RenderConfig, load_config
+from flows.job import Job, open_job, read_job
+from flows.render import run_render, stage_factories
+from flows.shards import STAGES, ShardPipeline
+from stages.storage import Output
+
+ONE_ACTOR = [
+    "pools.render.num_actors=1",
+    "pools.assembly.num_actors=1",
+    "pools.render.num_cpus=0.5",
+    "pools.assembly.num_cpus=0.5",
+]
+
+
+def main() -> None:
+    """Run both and print their times, in seconds, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("input")
+    parser.add_argument("--config", default="pocket")
+    parser.add_argument("--profile")
+    parser.add_argument("--limit", type=int, default=2)
+    parser.add_argument("--bare", type=Path, help="only the bare loop, on a job laid out there")
+    asked = parser.parse_args()
+    config = load_config(asked.config, profile=asked.profile, overrides=ONE_ACTOR)
+    if asked.bare:
+        print(run_bare(read_job(Output(str(asked.bare))), config))  # noqa: T201
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        jobs = {
+            kind: open_job(Output(str(folder / kind)), asked.input, config, limit=asked.limit)
+            for kind in ("bare", "flow")
+        }
+        bare_s = _bare_in_its_own_process(folder / "bare", config.num_threads)
+        run_render(jobs["flow"], config)
+        work = read_work(folder / "flow", STAGES)
+        flow_s = max(unit.end for unit in work) - min(unit.start for unit in work)
+    print(json.dumps({"bare_s": bare_s, "flow_s": flow_s, "ratio": bare_s / flow_s}))  # noqa: T201
+
+
+def run_bare(job: Job, config: RenderConfig) -> float:
+    """Render a job in a loop; seconds without the time that the models load."""
+    stages = {name: make() for name, make in stage_factories(job, config).items()}
+    start = time.perf_counter()
+    for shard in job.shards:
+        pipeline = ShardPipeline(
+            job.output, shard, fingerprint=job.fingerprint, fps=config.films.fps
+        )
+        for name in STAGES:
+            stage = pipeline.stage(name)
+            made = [stages[name](unit.argument) for unit in stage.units()]
+            stage.seal([record for records in made for record in records])
+    return time.perf_counter() - start
+
+
+def _bare_in_its_own_process(output: Path, num_threads: int) -> float:
+    """The bare loop with an actor's environment; the arguments are this process's own."""
+    done = subprocess.run(  # noqa: S603, this module
+        [sys.executable, "-m", "benchmarks.pipeline", *sys.argv[1:], "--bare", str(output)],
+        env=os.environ | environment(num_threads),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()

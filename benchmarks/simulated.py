@@ -1,0 +1,257 @@
+"""A simulated renderer: stages that sleep and write tiny files, in the real flow.
+
+Everything around the stages is the product's own: pools, actors, commit records, manifests, Prefect
+flow, lock, control record. The stages import no torch, so that many actors fit on one machine. What
+they write is real, only small: PNG keyframes, lossless clips, and films of as many frames.
+"""
+
+import io
+import json
+import math
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cluster.worker import StageFactory
+from flows.config import RenderConfig
+from flows.job import Job
+from stages.manifests import Shard, manifest_path, read_manifest
+from stages.records import Clip, File, Film, Keyframe, Panel, Shot, ShotKind, Story, Storyboard
+from stages.seeds import derive_seed
+from stages.storage import Output
+from stages.units import FilmUnit, KeyframesUnit, MotionUnit
+from stages.video import write_clip
+
+SIZE = 8
+"""Side of keyframes, clips and films, pixels."""
+
+FRAMES_PER_SHOT = 4
+FPS = 8
+
+SPREAD = 0.3
+"""Standard deviation of the logarithm of a unit's length."""
+
+SECONDS_PER_ITEM = {"prompts": 0.01, "keyframes": 0.25, "motion": 0.25, "films": 0.005}
+"""Mean lengths: of a story to split, a panel, a frame of motion, a frame of a film."""
+
+CONFIG = f"""
+[prompts]
+[keyframes]
+width = {SIZE}
+height = {SIZE}
+[keyframes.model]
+path = "models/pocket"
+[motion]
+num_frames = {FRAMES_PER_SHOT}
+[motion.model]
+path = "models/pocket"
+[films]
+width = 64
+height = 64
+fps = {FPS}
+[execution]
+poll_s = 0.5
+[pools.render]
+num_actors = 2
+num_cpus = 0.01
+[pools.assembly]
+num_actors = 1
+num_cpus = 0.01
+"""
+"""A configuration for it; the models are named, for the job's record, and never loaded."""
+
+
+def make_rows(num_stories: int) -> Iterator[str]:
+    """Input rows (JSONL) of stories of 3 to 9 sentences, the same every time."""
+    chance = random.Random(0)  # noqa: S311, no secret
+    for index in range(num_stories):
+        sentences = [f"The fox sees thing {n}." for n in range(chance.randint(3, 9))]
+        yield json.dumps({"story_id": f"s{index:06d}", "text": " ".join(sentences)})
+
+
+def factories(job: Job, _config: RenderConfig, *, speed: float = 1.0) -> dict[str, StageFactory]:
+    """The simulated stages of a job, so many times faster than `SECONDS_PER_ITEM` says."""
+    url = job.output.url
+    return {
+        "prompts": partial(SimulatedPrompts, speed=speed),
+        "keyframes": partial(SimulatedKeyframes, output_url=url, speed=speed),
+        "motion": partial(SimulatedMotion, output_url=url, speed=speed),
+        "films": partial(SimulatedFilms, output_url=url, speed=speed),
+    }
+
+
+def seconds_of(stage: str, num_items: int, *name: str | int) -> float:
+    """How long a unit takes: log-normal around its items' mean, drawn by the unit's name."""
+    chance = random.Random(derive_seed(stage, *name))  # noqa: S311, no secret
+    noise = math.exp(chance.gauss(-(SPREAD**2) / 2, SPREAD))
+    return SECONDS_PER_ITEM[stage] * num_items * noise
+
+
+class SimulatedPrompts:
+    """Makes every sentence a panel."""
+
+    def __init__(self, *, speed: float) -> None:
+        self._speed = speed
+
+    def __call__(self, story: Story) -> tuple[Storyboard]:
+        """The storyboard of a story."""
+        time.sleep(seconds_of("prompts", 1, story.story_id) / self._speed)
+        sentences = [part.strip() for part in (story.text or "").split(".") if part.strip()]
+        panels = tuple(_panel(story, index, text) for index, text in enumerate(sentences))
+        shots = tuple(_shot(story, index, text) for index, text in enumerate(sentences[1:]))
+        return (Storyboard(story_id=story.story_id, panels=panels, shots=shots),)
+
+
+class SimulatedKeyframes:
+    """Writes a picture of one colour for every panel."""
+
+    def __init__(self, *, output_url: str, speed: float) -> None:
+        self._output = Output(output_url)
+        self._speed = speed
+
+    def __call__(self, unit: KeyframesUnit) -> tuple[Keyframe, ...]:
+        """The keyframes of a story."""
+        time.sleep(seconds_of("keyframes", len(unit.panels), unit.story_id) / self._speed)
+        return tuple(self._write(panel) for panel in unit.panels)
+
+    def _write(self, panel: Panel) -> Keyframe:
+        png = io.BytesIO()
+        Image.new("RGB", (SIZE, SIZE), _colour(panel.seed)).save(png, "PNG")
+        path = f"keyframes/{panel.story_id}/{panel.keyframe_index:04d}.png"
+        file = self._output.publish(path, png.getvalue())
+        return Keyframe(
+            story_id=panel.story_id,
+            keyframe_index=panel.keyframe_index,
+            path=file.path,
+            size=file.size,
+            sha256=file.sha256,
+            width=SIZE,
+            height=SIZE,
+            seed=panel.seed,
+        )
+
+
+class SimulatedMotion:
+    """Writes a clip of one colour for every shot."""
+
+    def __init__(self, *, output_url: str, speed: float) -> None:
+        self._output = Output(output_url)
+        self._speed = speed
+
+    def __call__(self, unit: MotionUnit) -> tuple[Clip]:
+        """The clip of a shot."""
+        shot = unit.shot
+        length = seconds_of("motion", shot.num_frames, shot.story_id, shot.shot_index)
+        time.sleep(length / self._speed)
+        path = f"clips/{shot.story_id}/{shot.shot_index:04d}.mkv"
+        file = _publish_video(self._output, path, shot.num_frames, shot.seed)
+        return (
+            Clip(
+                story_id=shot.story_id,
+                shot_index=shot.shot_index,
+                kind=shot.kind,
+                path=file.path,
+                size=file.size,
+                sha256=file.sha256,
+                num_frames=shot.num_frames,
+                width=SIZE,
+                height=SIZE,
+                seed=shot.seed,
+                endpoint_jump=1.0,
+            ),
+        )
+
+
+class SimulatedFilms:
+    """Writes a film of one colour, as long as the story's clips in the manifest."""
+
+    def __init__(self, *, output_url: str, speed: float) -> None:
+        self._output = Output(output_url)
+        self._speed = speed
+        self._frames = lru_cache(maxsize=2)(self._read_frames)
+
+    def __call__(self, unit: FilmUnit) -> tuple[Film]:
+        """The film of a story."""
+        num_frames = 1 + self._frames(unit.shard).get(unit.story_id, 0)
+        time.sleep(seconds_of("films", num_frames, unit.story_id) / self._speed)
+        base = f"films/{unit.story_id}"
+        film = _publish_video(self._output, f"{base}.mp4", num_frames, 0)
+        subtitles = self._output.publish(f"{base}.srt", b"1\n00:00:00,000 --> 00:00:01,000\nFox\n")
+        png = io.BytesIO()
+        Image.new("RGB", (SIZE, SIZE)).save(png, "PNG")
+        sheet = self._output.publish(f"{base}.png", png.getvalue())
+        return (_film(unit.story_id, num_frames, (film, subtitles, sheet)),)
+
+    def _read_frames(self, shard: Shard) -> dict[str, int]:
+        """Frames of each story's clips, the first keyframe left out."""
+        frames: dict[str, int] = {}
+        for clip in read_manifest(self._output, manifest_path("clips", shard), Clip):
+            frames[clip.story_id] = frames.get(clip.story_id, 0) + clip.num_frames - 1
+        return frames
+
+
+def _panel(story: Story, index: int, text: str) -> Panel:
+    return Panel(
+        story_id=story.story_id,
+        keyframe_index=index,
+        panel_index=index,
+        beat=0,
+        prompt=text,
+        negative_prompt="",
+        caption=text,
+        characters=(),
+        seed=derive_seed(story.story_id, story.seed, "panel", index),
+        splitter="rules",
+        warnings=(),
+    )
+
+
+def _shot(story: Story, index: int, text: str) -> Shot:
+    return Shot(
+        story_id=story.story_id,
+        shot_index=index,
+        kind=ShotKind.MOTION,
+        text=text,
+        negative_prompt="",
+        seed=derive_seed(story.story_id, story.seed, "shot", index),
+        num_frames=FRAMES_PER_SHOT,
+    )
+
+
+def _film(story_id: str, num_frames: int, files: tuple[File, File, File]) -> Film:
+    video, subtitles, sheet = files
+    return Film(
+        story_id=story_id,
+        path=video.path,
+        size=video.size,
+        sha256=video.sha256,
+        subtitles_path=subtitles.path,
+        subtitles_size=subtitles.size,
+        subtitles_sha256=subtitles.sha256,
+        sheet_path=sheet.path,
+        sheet_size=sheet.size,
+        sheet_sha256=sheet.sha256,
+        num_frames=num_frames,
+        fps=FPS,
+        duration_s=num_frames / FPS,
+        width=SIZE,
+        height=SIZE,
+    )
+
+
+def _colour(seed: int) -> tuple[int, int, int]:
+    return seed % 256, seed // 256 % 256, seed // 65536 % 256
+
+
+def _publish_video(output: Output, path: str, num_frames: int, seed: int) -> File:
+    frames = np.full((num_frames, SIZE, SIZE, 3), _colour(seed), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "video.mkv"
+        write_clip(local, frames, FPS)
+        return output.publish_file(path, local)
