@@ -38,7 +38,7 @@ class ProcessId:
     @property
     def is_dead(self) -> bool:
         """Whether the process is known to be gone; of a far one nothing is known."""
-        return self.is_near and _started(self.pid) is None
+        return self.is_near and _started(self.pid) != self.started
 
 
 def _started(pid: int) -> int | None:

@@ -231,7 +231,7 @@ class Output:
                 with self._temporary(target) as (file, temporary):
                     file.write(content)
                     _finish(file)
-                    os.link(temporary, target)
+                    temporary.replace(target)
             else:
                 self._filesystem.pipe_file(target, content, mode="create")
         except FileExistsError:
