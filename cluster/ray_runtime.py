@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,14 +32,24 @@ def connected(config: ClusterConfig) -> Iterator[None]:
         ConnectionError: the configured cluster cannot be reached, or does not accept our token, or
             a local Ray does not start.
     """
-    if config.address is None:
-        _start_local(config)
-    else:
-        _connect(config.address)
+    with _own_sigterm():
+        if config.address is None:
+            _start_local(config)
+        else:
+            _connect(config.address)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the process's own way to end: with Ray's, a SIGTERM aborts it and nothing is closed."""
+    own = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, own)
 
 
 def _start_local(config: ClusterConfig) -> None:

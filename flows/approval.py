@@ -4,9 +4,7 @@ The flow run is suspended: its process ends, and resuming schedules it again. Th
 the control record, from where a command's answer comes too.
 """
 
-from uuid import UUID
-
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
@@ -16,11 +14,9 @@ from prefect.client.schemas.filters import (
 )
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.control import Approval, read_control
-from flows.crashed import adopt_flow_run, disown_flow_run
 from flows.job import JOB, Job
 from flows.plan import read_plan
 from flows.plan_text import plan_markdown
@@ -42,11 +38,8 @@ class Answer(RunInput):
 
 def wait_for_approval(job: Job) -> None:
     """Suspend this flow run until somebody has looked at the sample; records the answer."""
-    with get_client(sync_client=True) as client:
-        disown_flow_run(client, UUID(flow_run.id))
     question = Answer.with_initial_data(description=_question(job))
     answer = suspend_flow_run(wait_for_input=question, key=f"sample-{job.fingerprint[:8]}")
-    adopt_flow_run()
     decide(job.output, approved=answer.approve)
 
 

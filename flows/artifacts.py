@@ -29,12 +29,12 @@ from flows.config import RenderConfig
 from flows.gallery import write_gallery
 from flows.job import Job
 from flows.plan import read_plan
-from flows.plan_text import plan_against_actual
+from flows.plan_text import plan_against_actual, time_text
 from flows.rates import StageRate, read_rates
 from flows.report import Summary, summarize
 from flows.server_config import load_server_config
 from flows.shards import POOL_OF_STAGE, STAGES
-from flows.status import STATUS, StageStatus, count_units
+from flows.status import STATUS, StageStatus, count_units, read_told
 from flows.task_states import settle_task_runs
 from stages.records import Failure, Film
 
@@ -110,8 +110,7 @@ class _Page:
     def show_progress(self, client: SyncPrefectClient) -> None:
         """What the running flow published, and what is finished."""
         if self._job.output.exists(STATUS):
-            status = json.loads(self._job.output.read(STATUS))
-            self._show_stages(client, [StageStatus(**stage) for stage in status["stages"]])
+            self._show_stages(client, read_told(self._job.output).stages)
         self._show_results(client, summarize(self._job))
 
     def _show_end(self, client: SyncPrefectClient) -> None:
@@ -176,7 +175,7 @@ class _Page:
         page = self._page_url()
         parts = [f"[All films]({page})"] if page else []
         for film in reversed(films):
-            name = escape_markdown(film.story_id)
+            name = film.story_id  # letters, digits and `._-` only
             title = f"[{name}]({page}{film.path})" if page else name
             picture = _small_picture(self._job.output.read(film.sheet_path))
             parts.append(f"### {title}, {film.duration_s:.1f} s\n\n![{name}]({picture})")
@@ -193,15 +192,15 @@ class _Page:
             f" {remaining} of {self._job.num_shards} shards left; this run took"
             f" {_duration(wall_s)}.",
             "",
-            "| stage | done | failed | of | actor-hours |",
+            "| stage | done | failed | of | actors' time |",
             "|---|---:|---:|---:|---:|",
         ]
         rates = read_rates(self._job.output)
         for stage in stages:
-            actor_hours = _actor_seconds(rates.get(stage.stage)) / 3600
+            time_taken = time_text(_actor_seconds(rates.get(stage.stage)) / 3600)
             total = f"about {stage.total}" if stage.estimated else f"{stage.total}"
             lines.append(
-                f"| {stage.stage} | {stage.done} | {stage.failed} | {total} | {actor_hours:.3f} |"
+                f"| {stage.stage} | {stage.done} | {stage.failed} | {total} | {time_taken} |"
             )
         lines += ["", *self._efficiency(rates, wall_s)]
         if plan := read_plan(self._job.output):

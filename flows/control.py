@@ -15,7 +15,7 @@ from flows.job import JOB
 from flows.window import Window
 from stages.settings import Settings
 from stages.storage import Output
-from stages.story_rows import shorten
+from stages.story_rows import MAX_PROBLEMS, MAX_SHOWN, shorten
 
 CONTROL = "control"
 
@@ -130,7 +130,9 @@ def _change(control: Control, changes: Mapping[str, Any]) -> Control:
 
 
 def _explain(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)[:MAX_PROBLEMS]
+    keys = [".".join(str(part)[:MAX_SHOWN] for part in problem["loc"]) for problem in problems]
     return "; ".join(
-        f"{'.'.join(map(str, e['loc']))} = {shorten(e['input'])}: {e['msg']}"
-        for e in error.errors(include_url=False)
+        f"{key} = {shorten(problem['input'])}: {problem['msg']}"
+        for key, problem in zip(keys, problems, strict=True)
     )

@@ -1,10 +1,13 @@
 """Marks the flow runs whose process is gone: a killed process cannot say so itself."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -34,14 +37,25 @@ def process_tags() -> list[str]:
     return [STORYREEL, _PROCESS + _identify(psutil.Process())]
 
 
-def adopt_flow_run() -> None:
-    """Tag the flow run that this process was started for, as its later ones are."""
-    with get_client(sync_client=True) as client:
-        _tag(client, UUID(flow_run.id), process_tags())
+@contextmanager
+def own_flow_run() -> Iterator[None]:
+    """Tag this flow run with its process for as long as it is at work.
+
+    Another process may go on with it later, and must not be taken for this one.
+    """
+    run_id = UUID(flow_run.id)
+    # Without the server a run goes on untagged; Prefect's heartbeats still tell if it dies.
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        _tag(client, run_id, process_tags())
+    try:
+        yield
+    finally:
+        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+            disown_flow_run(client, run_id)
 
 
 def disown_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> None:
-    """Take the process off a run that another one will go on with, lest it count as dead then."""
+    """Take the process off a run."""
     _tag(client, flow_run_id, [STORYREEL])
 
 
@@ -80,6 +94,7 @@ def _mark(client: SyncPrefectClient, run: FlowRun) -> None:
     ):
         client.set_task_run_state(task_run.id, state, force=True)
     client.set_flow_run_state(run.id, state, force=True)
+    disown_flow_run(client, run.id)
 
 
 def read_interrupted_runs(client: SyncPrefectClient, since: datetime) -> list[FlowRun]:

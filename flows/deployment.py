@@ -36,7 +36,7 @@ from flows.control import (
     read_control,
     update_control,
 )
-from flows.crashed import STORYREEL, adopt_flow_run
+from flows.crashed import STORYREEL, own_flow_run
 from flows.events import tell_job_ended, tell_window_ended
 from flows.job import JOB, Job, open_job, read_config, read_job
 from flows.render import CARRIED_OVER, WAITS_FOR_APPROVAL, run_render
@@ -86,18 +86,12 @@ def job(  # noqa: PLR0913, PLR0917, a form in the UI
         priority: 9 goes first, 1 last.
         window: Hours in which the job may run, such as 22:00-06:00 Europe/Berlin; any hour without.
     """
-    adopt_flow_run()
     output = Output(load_server_config().check_output(output_url))
     config = load_config(config_name, profile=profile, overrides=overrides)
-    laid_out = open_job(output, input_url, config, limit=limit, sample_size=sample or 0)
-    update_control(output, priority=priority, window=window)
-    control = start(laid_out, sample or 0)
-    if control.approval is not Approval.WAITING or shards_due(laid_out, control):
-        state = _render(laid_out, config)
-        if state.name != WAITS_FOR_APPROVAL:
-            return state
-    wait_for_approval(laid_out)
-    return _render(laid_out, config)
+    with own_flow_run():
+        laid_out = open_job(output, input_url, config, limit=limit, sample_size=sample or 0)
+        update_control(output, priority=priority, window=window)
+        return _render_or_ask(laid_out, config, start(laid_out, sample or 0))
 
 
 @flow(name=NIGHT_FLOW, flow_run_name=_night_run_name)
@@ -107,12 +101,22 @@ def night(window: str) -> State[Any]:
     Args:
         window: Hours in which jobs may run, such as 22:00-06:00 Europe/Berlin.
     """
-    adopt_flow_run()
     tried: dict[str, State[Any]] = {}
-    while _is_open(window) and (entry := _next_job(set(tried))):
-        update_control(entry.job.output, window=window)
-        tried[entry.job.output.url] = _try_to_render(entry)
+    with own_flow_run():
+        while _is_open(window) and (entry := _next_job(set(tried))):
+            update_control(entry.job.output, window=window)
+            tried[entry.job.output.url] = _try_to_render(entry)
     return _told(tried)
+
+
+def _render_or_ask(laid_out: Job, config: RenderConfig, control: Control) -> State[Any]:
+    """Render a job, its sample first if it has one; a resumed run asks no second time."""
+    if control.approval is not Approval.WAITING or shards_due(laid_out, control):
+        state = _render(laid_out, config)
+        if state.name != WAITS_FOR_APPROVAL:
+            return state
+    wait_for_approval(laid_out)
+    return _render(laid_out, config)
 
 
 def _try_to_render(entry: "Waiting") -> State[Any]:

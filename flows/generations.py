@@ -9,6 +9,7 @@ forgotten, so that a retry that breaks off is completed by the next run.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from stages.commits import forgive
 from stages.manifests import Shard
@@ -74,14 +75,16 @@ def complete_opening(output: Output) -> None:
 
 def _read(output: Output) -> _State:
     try:
-        value = json.loads(output.read(GENERATIONS))
-        generations = {f"{_shard(name)}": int(n) for name, n in value["generations"].items()}
-        forgiven = tuple(from_row(Ended, row) for row in value["forgiven"])
+        return output.read_json(GENERATIONS, _parse)
     except FileNotFoundError:
         return _State()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{GENERATIONS}: not readable: {error}") from error
-    return _State(generations=generations, forgiven=forgiven)
+
+
+def _parse(content: Any) -> _State:
+    return _State(
+        generations={f"{_shard(name)}": int(n) for name, n in content["generations"].items()},
+        forgiven=tuple(from_row(Ended, row) for row in content["forgiven"]),
+    )
 
 
 def _shard(name: str) -> Shard:

@@ -261,16 +261,19 @@ def _read_description(output: Output) -> dict[str, Any]:
     """The content of `job.json`, as far as a job is read from it."""
     counts = ("num_stories", "num_rejected", "shard_size", "sample_size")
     kinds = dict.fromkeys(counts, int) | {"fingerprint": str, "rendering": dict, "operation": dict}
+
+    def parse(content: Any) -> dict[str, Any]:
+        wrong = [key for key, kind in kinds.items() if not isinstance(content[key], kind)]
+        if wrong or not _are_sane(*(content[key] for key in counts)):
+            raise ValueError(", ".join(wrong) or "its counts")
+        return dict(content)
+
     try:
-        there = json.loads(output.read(JOB))
-        wrong = [key for key, kind in kinds.items() if not isinstance(there[key], kind)]
+        return output.read_json(JOB, parse)
     except FileNotFoundError:
         raise ValueError(f"output {output.url}: holds no job") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{JOB} in {output.url}: not readable: {error!r}") from error
-    if wrong or not _are_sane(*(there[key] for key in counts)):
-        raise ValueError(f"{JOB} in {output.url}: not readable: {', '.join(wrong) or 'its counts'}")
-    return dict(there)
+    except ValueError as error:
+        raise ValueError(f"output {output.url}: {error}") from error
 
 
 def _are_sane(num_stories: int, num_rejected: int, shard_size: int, sample_size: int) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -155,11 +156,10 @@ def read_claim(output: Output, number: int) -> Claim:
     Raises:
         ValueError: it cannot be read.
     """
-    path = _path(number)
     try:
-        return from_row(Claim, json.loads(output.read(path)))
+        return output.read_json(_path(number), partial(from_row, Claim))
     except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable claim on the output: {error}") from error
+        raise ValueError(f"claim on the output: {error}") from error
 
 
 def _acquire(output: Output, claim: Claim) -> int:

@@ -8,15 +8,16 @@ import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist, fmean, variance
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from flows.config import RenderConfig
 from flows.rates import StageRate
 from flows.shards import POOL_OF_STAGE, STAGES
 from flows.window import Window
-from stages.records import ShotKind, Story, Storyboard
+from stages.records import ShotKind, Story, Storyboard, from_row
 from stages.storage import Output
 
 PLAN = "plan.json"
@@ -146,20 +147,7 @@ def read_plan(output: Output) -> Plan | None:
     """The plan that was kept at an output, if one was."""
     if not output.exists(PLAN):
         return None
-    content = json.loads(output.read(PLAN))
-    stages = tuple(
-        StagePlan(stage=row.pop("stage"), **{key: Estimate(**row[key]) for key in row})
-        for row in content.pop("stages")
-    )
-    return Plan(
-        stages=stages,
-        hardware=tuple(content.pop("hardware")),
-        **{key: _estimate(value) for key, value in content.items()},
-    )
-
-
-def _estimate(value: Any) -> Any:
-    return Estimate(**value) if isinstance(value, dict) else value
+    return output.read_json(PLAN, partial(from_row, Plan))
 
 
 def _check_rates(rates: dict[str, StageRate]) -> None:

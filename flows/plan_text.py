@@ -29,14 +29,17 @@ def plan_against_actual(plan: Plan, rates: Mapping[str, StageRate]) -> str:
     lines = ["| stage | planned | measured so far |", "|---|---:|---:|"]
     for stage in plan.stages:
         rate = rates.get(stage.stage)
-        hours = rate.num_units * rate.mean_s / 3600 if rate else 0.0
-        actual = Estimate(value=hours, low=hours, high=hours)
-        lines.append(f"| {stage.stage} | {_time(stage.actor_hours)} | {_time(actual)} |")
+        actual = time_text(rate.num_units * rate.mean_s / 3600 if rate else 0.0)
+        lines.append(f"| {stage.stage} | {_time(stage.actor_hours)} | {actual} |")
     return "\n".join(lines)
 
 
-def _time(hours: Estimate) -> str:
+def time_text(hours: float) -> str:
     """In hours, minutes or seconds, whichever is readable."""
+    return _time(Estimate(value=hours, low=hours, high=hours))
+
+
+def _time(hours: Estimate) -> str:
     unit, factor = next(pair for pair in _TIMES if hours.high * pair[1] >= 1 or pair[0] == "s")
     return f"{_text(hours.scaled(factor))} {unit}"
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.shards import STAGES
-from stages.records import Clip, Film, Keyframe, ShotKind
+from stages.records import Clip, Film, Keyframe, ShotKind, from_row
 from stages.storage import Output
 
 RATES = "rates.json"
@@ -150,11 +150,9 @@ def read_rates(output: Output) -> dict[str, StageRate]:
     """The rates that the job at `output` measured, by stage; none if it measured nothing yet."""
     if not output.exists(RATES):
         return {}
-    content = json.loads(output.read(RATES))
-    return {
-        stage: StageRate(**rate | {"quantiles_s": tuple(rate["quantiles_s"])})
-        for stage, rate in content.items()
-    }
+    return output.read_json(
+        RATES, lambda rates: {stage: from_row(StageRate, rates[stage]) for stage in rates}
+    )
 
 
 def write_rates(output: Output, rates: dict[str, StageRate]) -> None:

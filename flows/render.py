@@ -31,7 +31,7 @@ from flows.artifacts import shown
 from flows.config import RenderConfig
 from flows.control import Approval, read_control
 from flows.controller import ENDING, Clock, Controller, Phase, utc_now
-from flows.crashed import mark_crashed_runs, process_tags
+from flows.crashed import mark_crashed_runs, own_flow_run, process_tags
 from flows.generations import complete_opening
 from flows.job import Job, read_job
 from flows.lock import held
@@ -178,7 +178,7 @@ def render_flow(
             job = read_job(output)
             if config.retention.keep == "films":
                 remove_finished_intermediates(job)
-            with shown(job, config, UUID(flow_run.id)):
+            with own_flow_run(), shown(job, config, UUID(flow_run.id)):
                 return _render(job, config, factories, clock)
 
     return render
@@ -221,6 +221,7 @@ def _render(job: Job, config: RenderConfig, factories: StageFactories, clock: Cl
         tally=Tally(count_units(job), meters),
         open_units=OpenUnits(),
     )
+    write_status(job.output, counted_status(job, watched.holder))
     shards = shards_due(job, controller.control)
     phase: Phase | None = controller.phase()
     if phase not in ENDING:

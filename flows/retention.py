@@ -45,12 +45,9 @@ def read_removed(output: Output, shard: Shard) -> frozenset[str]:
         ValueError: the record cannot be read.
     """
     try:
-        stories = json.loads(output.read(_path(shard)))["stories"]
-        return frozenset(str(story_id) for story_id in stories)
+        return output.read_json(_path(shard), lambda it: frozenset(map(str, it["stories"])))
     except FileNotFoundError:
         return frozenset()
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{_path(shard)}: not readable: {error}") from error
 
 
 def remove_unrecorded(output: Output, shard: Shard, failures: Iterable[Failure]) -> None:

@@ -23,6 +23,8 @@ from stages.storage import Output
 
 STATUS = "status.json"
 
+STARTING = "starting"
+
 MAX_FAILURES = 20
 """Failures that a status tells; the rest are in the manifests."""
 
@@ -54,9 +56,10 @@ class StageStatus:
 class JobStatus:
     """How far a job is, who works on it, and what went wrong; moments are in ISO 8601.
 
-    `phase` is one of a running flow's (`flows.controller.Phase`), or `finished`, or `stopped`: no
-    flow runs and there is more to do. `opens` and `closes` are of the window's current or next
-    opening. `num_failures` counts stories and input rows.
+    `phase` is one of a running flow's (`flows.controller.Phase`); or `starting`: a flow has the job
+    and has not said more yet; or `finished`; or `stopped`: no flow runs and there is more to do.
+    `opens` and `closes` are of the window's current or next opening. `num_failures` counts stories
+    and input rows.
     """
 
     job: str
@@ -133,9 +136,19 @@ def read_status(job: Job) -> JobStatus:
     """How far the job is: what its running flow last said, else counted from the output."""
     claim = holder_of(job.output)
     if claim is not None and job.output.exists(STATUS):
-        told = _told(json.loads(job.output.read(STATUS)))
+        told = read_told(job.output)
         return replace(told, control=read_control(job.output).model_dump(mode="json"))
     return counted_status(job, None if claim is None else str(claim))
+
+
+def read_told(output: Output) -> JobStatus:
+    """What the running flow last said.
+
+    Raises:
+        FileNotFoundError: nothing yet.
+        ValueError: it cannot be read.
+    """
+    return output.read_json(STATUS, _told)
 
 
 def find_status(output_url: str) -> JobStatus:
@@ -151,12 +164,12 @@ def find_status(output_url: str) -> JobStatus:
 
 
 def counted_status(job: Job, holder: str | None = None) -> JobStatus:
-    """How far the job is by its manifests and commit records."""
+    """How far the job is by its manifests and commit records; `holder` works on it."""
     census = count_units(job)
     control = read_control(job.output)
     return JobStatus(
         job=job.name,
-        phase="stopped" if job.unfinished() else "finished",
+        phase=STARTING if holder else "stopped" if job.unfinished() else "finished",
         holder=holder,
         updated=datetime.now(UTC).isoformat(timespec="seconds"),
         window=control.window,

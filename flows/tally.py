@@ -30,12 +30,13 @@ class Pace:
     """Units and their seconds on the actors over the last `PACE_S` seconds, in bounded memory."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._start: float | None = None  # when the first unit began
         self._slices: deque[_Slice] = deque(maxlen=NUM_SLICES)
 
     def took(self, stage: str, seconds: float) -> None:
         """A unit was committed just now."""
         now = time.monotonic()
+        self._start = now - seconds if self._start is None else self._start
         if not self._slices or now >= self._slices[-1].end:
             end = now + PACE_S / NUM_SLICES
             self._slices.append(_Slice(end=end, units={}, seconds={}))
@@ -58,7 +59,8 @@ class Pace:
         return [part for part in self._slices if part.end > oldest]
 
     def _elapsed(self) -> float:
-        return max(1e-3, min(PACE_S, time.monotonic() - self._start))
+        now = time.monotonic()
+        return max(1e-3, min(PACE_S, now - (self._start or now)))
 
 
 class Tally:

@@ -7,6 +7,7 @@ waited for (`stages.patience`).
 
 import errno
 import hashlib
+import json
 import os
 import time
 import uuid
@@ -33,6 +34,18 @@ TEMPORARY = ".tmp"
 
 LEFTOVER_S = 86400.0
 """Age from which a temporary file of another machine's process counts as left behind, seconds."""
+
+MAX_MESSAGE = 500
+"""Characters of what is wrong with a file that an error repeats."""
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 SETTLE_S = 5.0
 """Time in which two writers see each other in a store that cannot create exclusively, seconds."""
@@ -110,6 +123,20 @@ class Output:
         target = self._path(path)
         content: bytes = self._patiently(lambda: self._filesystem.cat_file(target))
         return content
+
+    def read_json(self, path: str, parse: Callable[[Any], T]) -> T:
+        """What `parse` makes of a JSON file that anybody may have made.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no JSON, or `parse` does not understand it.
+        """
+        content = self.read(path)
+        try:
+            return parse(json.loads(content))
+        except _UNREADABLE as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path}: not readable: {problem[:MAX_MESSAGE]}") from error
 
     def read_checked(self, file: File) -> bytes:
         """The content of `file`.
@@ -231,7 +258,7 @@ class Output:
                 with self._temporary(target) as (file, temporary):
                     file.write(content)
                     _finish(file)
-                    temporary.replace(target)
+                    os.link(temporary, target)
             else:
                 self._filesystem.pipe_file(target, content, mode="create")
         except FileExistsError:

@@ -87,6 +87,8 @@ class ImagesConfig(StageConfig):
     text_dropout: float = Field(default=0.1, ge=0, le=1)
     image_tokens_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the batches that also read the image's own tokens."""
+    figure_weight: float = Field(default=4.0, ge=1)
+    """How much more the loss of a figure counts than that of a place."""
 
 
 class PredictorConfig(StageConfig):

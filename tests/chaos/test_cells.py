@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -166,13 +166,11 @@ def small_disk(folder: Path, size: str = "4m") -> Iterator[Path]:
 
 def fill(ballast: Path) -> None:
     """Write until no byte is left."""
-    with ballast.open("wb") as file:
+    with ballast.open("wb", buffering=0) as file:
         for block in (1 << 16, 1 << 8, 1):
-            try:
+            with suppress(OSError):
                 while file.write(bytes(block)):
-                    file.flush()
-            except OSError:
-                continue
+                    pass
 
 
 @cells("full disk")

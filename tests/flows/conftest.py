@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 
+from flows.prefect_server import prefect_api
 from tests.stages.tiny import save_tiny_family
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,3 +169,12 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> 
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server that all the jobs of a module report to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        with prefect_api():
+            yield str(PREFECT_API_URL.value())

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,18 @@ class Server:
         return dict(self.api("GET", f"/flow_runs/{run_id}"))
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
-        """What `condition` gives once it is true."""
+        """What `condition` gives once it is true; while the server is away it is not."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (value := condition()):
+        while not (value := self._ask(condition)):
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline, self.api("POST", "/flow_runs/filter")
             time.sleep(0.5)
         return value
+
+    def _ask(self, condition: Callable[[], Any]) -> Any:
+        with suppress(httpx.TransportError):
+            return condition()
+        return None
 
     def wait_until_final(self, run_id: str) -> dict[str, Any]:
         """A flow run once it is over."""

@@ -179,9 +179,11 @@ def test_unfinished_files_of_dead_writers_are_removed_and_those_of_living_ones_s
 
 
 @pytest.mark.timeout(900)
-def test_two_commands_on_one_job_and_kill_of_the_one_that_works(tmp_path: Path) -> None:
+def test_two_commands_on_one_job_and_kill_of_the_one_that_works(
+    tmp_path: Path, prefect_url: str
+) -> None:
     """Both would render everything, or the second would wait for a dead one for ever."""
-    simulation = Simulation(tmp_path)
+    simulation = Simulation(folder=tmp_path, prefect_url=prefect_url)
     config, stories = tmp_path / "config.toml", tmp_path / "stories.jsonl"
     config.write_text(simulated.CONFIG)
     stories.write_text("\n".join(simulated.make_rows(4)))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ from tests.flows.server import Server, serving
 
 pytestmark = pytest.mark.timeout(900)
 
-OUTAGE_S = 30.0
+OUTAGE_S = 60.0
 
 
 def test_a_render_goes_on_while_the_server_is_killed_and_the_ui_is_right_again(
@@ -50,9 +51,10 @@ def _keep_killing(server: Server, deadline: float) -> None:
     killed = 0
     while time.monotonic() < deadline:
         for process in psutil.Process(server.process.pid).children(recursive=True):
-            command = process.cmdline()
-            if "server" in command and "flows.tether" not in command:
-                process.kill()
-                killed += 1
+            with suppress(psutil.Error):  # it may end while we look at it
+                command = process.cmdline()
+                if "server" in command and "flows.tether" not in command:
+                    process.kill()
+                    killed += 1
         time.sleep(0.5)
     assert killed

@@ -24,7 +24,10 @@ from flows.control import read_control
 from flows.generations import read_generations
 from flows.job import read_job
 from flows.lock import holder_of
+from flows.plan import read_plan
+from flows.rates import read_rates
 from flows.roots import check_allowed
+from flows.status import read_told
 from flows.verify import verify
 from stages.commits import UnitId, commit_failure, read_attempts, read_commit, read_failure
 from stages.manifests import Shard, read_manifest, write_manifest
@@ -273,6 +276,9 @@ def test_any_setting(key: str, value: str) -> None:
 READERS: dict[str, Callable[[Output], object]] = {
     "job.json": read_job,
     "generations.json": read_generations,
+    "plan.json": read_plan,
+    "rates.json": read_rates,
+    "status.json": read_told,
     "lock/00000001.json": holder_of,
     "control/000001.json": read_control,
     "units/films/00000-of-00001/fox.done.json": lambda output: read_commit(output, UNIT, Film),
@@ -302,10 +308,14 @@ def test_any_content_of_a_file_that_others_made(path: str) -> None:
         "holder",
         "process",
         "paused",
+        "stages",
+        "hardware",
+        "quantiles_s",
     ]
     shaped = st.dictionaries(st.sampled_from(keys), VALUE).map(plain).map(json.dumps)
     contents = st.one_of(
         st.binary(max_size=100),
+        st.integers(1, 100_000).map(lambda depth: b"[" * depth),
         shaped.map(str.encode),
         VALUE.map(plain).map(json.dumps).map(str.encode),
     )
