@@ -18,6 +18,10 @@ class ScoringConfig(Settings):
     tokenizer: PartConfig = PartConfig(subfolder="tokenizer")
     image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
+    masks: str | None = None
+    """Folder or URL with a grey PNG `STORY/0000.png` for each keyframe, white where its characters
+    are; they are cut out before they are compared. Where there is none, the whole picture counts.
+    """
     batch_size: int = Field(default=16, ge=1)
     """Pictures or texts that the encoder sees at once."""
     copy_share: float = Field(default=0.7, gt=0, le=1)

@@ -1,11 +1,10 @@
 """The panels of one story against their prompts and against each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.records import Panel
@@ -13,12 +12,10 @@ from stages.scoring.characters import Pair, character_pairs, cut_out, pair_simil
 from stages.scoring.copies import copied_share
 from stages.scoring.encoder import ClipEncoder
 from stages.scoring.frechet import FeatureStatistics
+from stages.scoring.masks import CharacterMasks
 from stages.scoring.records import PanelScore
 from stages.scoring.text_image import clip_score, cosine, retrieved
 from stages.scoring.tiles import Pixels, reduced
-
-CharacterMask = Callable[[Pixels, Panel], NDArray[np.bool_] | None]
-"""Where in a panel's picture (H, W, 3) its characters are: (H, W), or none if nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +38,17 @@ class PanelScorer:
     """Scores the panels of a story."""
 
     def __init__(
-        self, encoder: ClipEncoder, copy_share: float, mask: CharacterMask | None = None
+        self, encoder: ClipEncoder, copy_share: float, masks: CharacterMasks | None
     ) -> None:
         self._encoder = encoder
         self._copy_share = copy_share
-        self._mask = mask
+        self._masks = masks
 
     def __call__(self, panels: Sequence[Panel], pictures: Sequence[Pixels]) -> PanelScores:
         """Score at least one panel; `pictures` (H, W, 3) are in the order of the panels."""
         prompts = [panel.prompt for panel in panels]
         images, texts = self._encoder.pictures(pictures), self._encoder.texts(prompts)
-        cut = images if self._mask is None else self._characters(panels, pictures)
+        cut = images if self._masks is None else self._characters(panels, pictures, self._masks)
         characters = pair_similarities(cut, character_pairs(panels))
         shares = self._copied_shares(prompts, pictures)
         cosines = cosine(images, texts)
@@ -75,13 +72,14 @@ class PanelScorer:
             features=FeatureStatistics.of(images.numpy()),
         )
 
-    def _characters(self, panels: Sequence[Panel], pictures: Sequence[Pixels]) -> Tensor:
-        return self._encoder.pictures(map(self._cut_out, panels, pictures))
-
-    def _cut_out(self, panel: Panel, picture: Pixels) -> Pixels:
-        assert self._mask is not None
-        mask = self._mask(picture, panel)
-        return picture if mask is None else cut_out(picture, mask)
+    def _characters(
+        self, panels: Sequence[Panel], pictures: Sequence[Pixels], masks: CharacterMasks
+    ) -> Tensor:
+        found = map(masks.find, panels, pictures)
+        return self._encoder.pictures(
+            picture if mask is None else cut_out(picture, mask)
+            for picture, mask in zip(pictures, found, strict=True)
+        )
 
     def _copied_shares(
         self, prompts: Sequence[str], pictures: Sequence[Pixels]

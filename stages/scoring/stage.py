@@ -15,7 +15,8 @@ from stages.scoring.config import ScoringConfig
 from stages.scoring.encoder import ClipEncoder
 from stages.scoring.films import score_film
 from stages.scoring.frechet import FeatureStatistics
-from stages.scoring.panels import CharacterMask, PanelScorer
+from stages.scoring.masks import CharacterMasks
+from stages.scoring.panels import PanelScorer
 from stages.scoring.records import ClipScore, FilmScore, PanelScore
 from stages.scoring.tiles import Pixels
 from stages.storage import Output
@@ -44,15 +45,12 @@ class StoryScores:
 class ScoringStage:
     """Scores stories; a stage that exists has its encoder loaded."""
 
-    def __init__(
-        self, *, output_url: str, config: ScoringConfig, mask: CharacterMask | None = None
-    ) -> None:
+    def __init__(self, *, output_url: str, config: ScoringConfig) -> None:
         """Load the encoder.
 
         Args:
             output_url: where the rendered stories are.
-            config: the encoder and the limits.
-            mask: cuts the characters out before they are compared; without it whole pictures are.
+            config: the encoder, the masks and the limits.
 
         Raises:
             OSError: a part of the encoder is not there.
@@ -60,7 +58,8 @@ class ScoringStage:
         """
         self._output = Output(output_url)
         self._encoder = ClipEncoder(config)
-        self._score_panels = PanelScorer(self._encoder, config.copy_share, mask)
+        masks = None if config.masks is None else CharacterMasks(config.masks)
+        self._score_panels = PanelScorer(self._encoder, config.copy_share, masks)
         self._score_clip = ClipScorer(self._encoder, config.static_level)
         self._shard = lru_cache(maxsize=1)(partial(RenderedShard, self._output))
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.manifests import Shard
 from stages.motion.frames import hold
-from stages.records import Panel, ShotKind
+from stages.records import ShotKind
 from stages.scoring.stage import ScoringStage, ScoringUnit, StoryScores
-from stages.scoring.tiles import Pixels
 from tests.stages.films.conftest import SHARD, Job
 from tests.stages.scoring.conftest import config_of, scene
 
@@ -45,11 +45,12 @@ class Story:
             self.job.shots[place], kind=kind, num_frames=frames.shape[0]
         )
 
-    def score(self, **options: object) -> StoryScores:
+    def score(self, masks: Path | None = None) -> StoryScores:
         self.job.seal()
-        stage = ScoringStage(
-            output_url=str(self.job.folder), config=config_of(self.clip_folder), **options
+        config = config_of(self.clip_folder).model_copy(
+            update={"masks": None if masks is None else str(masks)}
         )
+        stage = ScoringStage(output_url=str(self.job.folder), config=config)
         return stage(ScoringUnit(story_id="fox", shard=SHARD))
 
 
@@ -132,24 +133,37 @@ def test_joins_are_measured_between_neighbouring_rendered_clips(story: Story) ->
     assert (story.score().clips[0].join_jump or 0) > 4 * (first.join_jump or 0)
 
 
-def test_with_a_mask_the_background_does_not_count_for_the_character(story: Story) -> None:
+def save_masks(folder: Path, count: int, shape: tuple[int, int]) -> Path:
+    """White where `scene` draws a figure at (50, 60)."""
+    (folder / "fox").mkdir(parents=True)
+    mask = np.zeros(shape, dtype=np.uint8)
+    mask[60:104, 54:66] = 255
+    for index in range(count):
+        Image.fromarray(mask).save(folder / "fox" / f"{index:04d}.png")
+    return folder
+
+
+def test_with_a_mask_the_background_does_not_count_for_the_character(
+    story: Story, tmp_path: Path
+) -> None:
     """The same figure at the same place before four backgrounds is one character."""
     story.show([scene(seed, figure=(50, 60)) for seed in range(PANELS)])
-
-    def figure(picture: Pixels, panel: Panel) -> np.ndarray:
-        mask = np.zeros(picture.shape[:2], dtype=bool)
-        mask[60:104, 54:66] = True
-        return mask
-
-    masked, whole = story.score(mask=figure).film, story.score().film
+    masks = save_masks(tmp_path / "masks", PANELS, (128, 128))
+    masked, whole = story.score(masks).film, story.score().film
     assert masked.character_similarity is not None
     assert whole.character_similarity is not None
     assert masked.character_similarity > whole.character_similarity
     assert masked.text_similarity == whole.text_similarity
 
 
-def test_where_the_mask_is_not_known_the_whole_picture_counts(story: Story) -> None:
-    assert story.score(mask=lambda picture, panel: None).panels == story.score().panels
+def test_where_the_mask_is_not_known_the_whole_picture_counts(story: Story, tmp_path: Path) -> None:
+    assert story.score(tmp_path).panels == story.score().panels
+
+
+def test_a_mask_of_another_picture_is_named(story: Story, tmp_path: Path) -> None:
+    masks = save_masks(tmp_path / "masks", PANELS, (64, 128))
+    with pytest.raises(ValueError, match=r"story fox: mask fox/0000.png .*\(128, 64\), must be"):
+        story.score(masks)
 
 
 def test_a_story_of_one_panel_has_scores_of_its_panel_only(
