@@ -50,10 +50,17 @@ class _Damage:
         self.units: list[Ended] = []
         self._output = output
         self._removed = read_removed(output, shard)
-        self._look_at_units()
-        self._look_at_manifests()
+        stories = self._look_at_units()
+        manifests = self._look_at_manifests()
+        for stage in STAGES:
+            for name in sorted(read_progress(output, stage, shard).failed):
+                # A manifest is read for all the stories of its shard.
+                if manifests or _story_of(stage, name) in stories:
+                    self.units.append(self._ended(stage, name))
+        self.places += manifests
 
-    def _look_at_units(self) -> None:
+    def _look_at_units(self) -> set[str]:
+        """Note the damaged units; their stories."""
         stories: set[str] = set()
         for stage in STAGES:
             for name in sorted(read_progress(self._output, stage, self.shard).done):
@@ -61,10 +68,7 @@ class _Damage:
                     self.places += places
                     self.units.append(self._ended(stage, name))
                     stories.add(_story_of(stage, name))
-        for stage in STAGES:
-            for name in sorted(read_progress(self._output, stage, self.shard).failed):
-                if _story_of(stage, name) in stories:
-                    self.units.append(self._ended(stage, name))
+        return stories
 
     def _ended(self, stage: str, name: str) -> Ended:
         return Ended(stage=stage, shard=str(self.shard), name=name)
@@ -85,8 +89,9 @@ class _Damage:
             except ValueError:
                 yield file.path
 
-    def _look_at_manifests(self) -> None:
-        """Sealing again writes all of a shard's manifests, from the records of its units."""
+    def _look_at_manifests(self) -> list[str]:
+        """The damaged ones. Sealing again writes all of a shard's, from its units' records."""
+        damaged = []
         for table, record in TABLES.items():
             path = manifest_path(table, self.shard)
             try:
@@ -94,7 +99,8 @@ class _Damage:
             except FileNotFoundError:
                 continue  # not sealed yet
             except ValueError:
-                self.places.append(path)
+                damaged.append(path)
+        return damaged
 
 
 def _story_of(stage: str, name: str) -> str:

@@ -107,7 +107,7 @@ class Census:
             "prompts": self.num_stories,
             "keyframes": self.num_stories - self.failed["prompts"],
             "motion": self._total_shots(),
-            "films": self.num_stories - len(self.failed_stories),
+            "films": self.num_stories - len(self.failed_stories) + self.failed["films"],
         }
         known = self.num_storyboards >= self.num_stories
         return tuple(

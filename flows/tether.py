@@ -48,14 +48,20 @@ class Tethered:
 
 def _run(command: Sequence[str]) -> int:
     child = psutil.Popen(command, stdin=subprocess.DEVNULL)
-    threading.Thread(target=_stop_at_end_of_input, args=(child,), daemon=True).start()
+    stopping = threading.Event()
+    arguments = (child, stopping)
+    stopper = threading.Thread(target=_stop_at_end_of_input, args=arguments, daemon=True)
+    stopper.start()
     returncode: int = child.wait()
+    if stopping.is_set():
+        stopper.join()  # it knows the children that lost their parent just now
     _kill(_descendants(psutil.Process()))
     return returncode
 
 
-def _stop_at_end_of_input(child: psutil.Popen) -> None:
+def _stop_at_end_of_input(child: psutil.Popen, stopping: threading.Event) -> None:
     sys.stdin.buffer.read()
+    stopping.set()
     family = [child, *_descendants(child)]
     child.terminate()
     _, left = psutil.wait_procs(family, timeout=GRACE_S)

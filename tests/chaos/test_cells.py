@@ -65,12 +65,15 @@ def plan(scene: Scene, undisturbed: Scene, kind: str, stage: str, failure: str) 
         stage=stage,
         unit=dice.choice(units).partition("/")[2],
         times=dice.choice([1, 2]) if failure in REPEATED else 1,
-        after=dice.choice([False, True]),
+        after=dice.choice([False, True]) and failure not in BEFORE,
     )
     print(trouble)  # noqa: T201, shown when a test fails
     scene.troubles.append(trouble)
     return trouble
 
+
+BEFORE = {"damage"}
+"""What only does harm before the unit has read what it needs."""
 
 REPEATED = {"exception", "exit", "kill the actor"}
 """What may happen twice to a unit; the third attempt is its last."""

@@ -49,7 +49,8 @@ class Server:
 
     def api(self, method: str, path: str, **content: Any) -> Any:
         url = f"http://127.0.0.1:{self.port}/api{path}"
-        answer = httpx.request(method, url, json=content or None, timeout=60, trust_env=False)
+        body = None if method == "GET" else content
+        answer = httpx.request(method, url, json=body, timeout=60, trust_env=False)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -83,6 +83,7 @@ def test_a_browser_plays_and_seeks_the_films_and_runs_nothing_of_a_story(
         page.wait_for_text("Failures")
         assert EVIL in page.evaluate("document.body.innerText")
         page.wait_for("[...document.images].every(i => (i.scrollIntoView(), i.naturalWidth > 0))")
+        page.wait_for("document.querySelector('video').duration > 0")
         page.wait_for("""new Promise(done => {
             const film = document.querySelector('video');
             film.onseeked = () => done(film.videoWidth > 0);

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -113,7 +114,13 @@ def test_a_sample_waits_for_approval_without_a_process_and_goes_on_by_command(
 def _flow_processes(server: Server) -> list[psutil.Process]:
     """The processes of flow runs that the server's worker has started."""
     family = psutil.Process(server.process.pid).children(recursive=True)
-    return [process for process in family if "prefect.engine" in process.cmdline()]
+    return [process for process in family if "prefect.engine" in _command_of(process)]
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):  # it may have ended since
+        return list(process.cmdline())
+    return []
 
 
 def test_a_night_drains_the_queue_and_says_what_remains(

@@ -70,6 +70,15 @@ def test_a_story_that_failed_twice_lacks_one_film() -> None:
     assert counted.num_failed_stories() == 1
 
 
+def test_a_film_that_failed_is_one_of_those_to_make() -> None:
+    """Else more films would be over than there are."""
+    counted = tally()
+    counted.ended("motion", FAILURE)
+    counted.ended("films", replace(FAILURE, story_id="hare", stage="films", unit_id="hare"))
+    films = counted.stages()[3]
+    assert (films.total, films.failed, films.remaining) == (9, 1, 8)
+
+
 def test_only_the_newest_failures_are_kept_however_many_there_are() -> None:
     counted = tally()
     for number in range(3 * MAX_FAILURES):
