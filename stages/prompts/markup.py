@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NO_CHARACTER = "NC"
+MAX_NAMES = 20
+"""Known characters that a message names."""
 _TAG = re.compile(r"\\(?P<plain>[#\[\]\\])|\[(?P<name>[^\[\]\\\n]{1,100})\]")
 _CAPTION_MARK = re.compile(r"(?:^|(?<=\s))#")
 _ESCAPED = re.compile(r"\\([#\[\]\\])")
@@ -112,11 +114,13 @@ def _tagged(text: str) -> list[Part]:
 
 
 def _check_known(parts: list[Part], known: tuple[str, ...]) -> None:
-    allowed = ", ".join(f"[{name}]" for name in (*known, NO_CHARACTER))
+    allowed = ", ".join(f"[{name}]" for name in (*known[:MAX_NAMES], NO_CHARACTER))
+    more = len(known) - MAX_NAMES
     for part in parts:
         if isinstance(part, Mention) and part.name not in (*known, NO_CHARACTER):
             raise ValueError(
                 f"names the unknown character [{part.name}]; known are {allowed}"
+                f"{f' and {more} more' if more > 0 else ''}"
                 r" (a plain bracket is written \[)"
             )
 
