@@ -30,6 +30,12 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 OPERATION = {"execution", "pools", "cluster", "references", "retention", "scoring", "storage"}
 """The sections that shape no pixel."""
 
+STORIES_PER_ACTOR = 2
+"""Stories that are open for every actor, so that one is ready when another's clips are out."""
+
+MIN_OPEN_SHARDS = 4
+MAX_OPEN_SHARDS = 64
+
 
 class PoolsConfig(Settings):
     """The pools of actors; they say where and how many at once, never what a pixel is."""
@@ -49,8 +55,8 @@ class ExecutionConfig(Settings):
 
     shard_size: int | None = Field(default=None, ge=1, le=500)
     """Stories in a shard, one row of stage tasks in the Prefect UI; none: by the job's size."""
-    open_shards: int = Field(default=4, ge=1, le=64)
-    """Shards worked on at a time, so that no pool waits at a shard's edge."""
+    open_shards: int | None = Field(default=None, ge=1, le=64)
+    """Shards worked on at a time; none: enough that no actor waits at a shard's edge."""
     window: Annotated[str | None, AfterValidator(_known_window)] = None
     """Hours of the day in which the job may run, such as `22:00-06:00 Europe/Berlin`."""
     drain_quantile: float = Field(default=0.99, gt=0, le=1)
@@ -91,6 +97,12 @@ class RenderConfig(Settings):
     retention: RetentionConfig = RetentionConfig()
     scoring: ScoringConfig = ScoringConfig()
     storage: StorageConfig = StorageConfig()
+
+    def num_open_shards(self, num_stories: int) -> int:
+        """Shards of a job of so many stories that are worked on at a time."""
+        stories = STORIES_PER_ACTOR * self.pools.render.num_actors
+        wanted = -(-stories // self.execution.stories_per_shard(num_stories))
+        return self.execution.open_shards or max(MIN_OPEN_SHARDS, min(MAX_OPEN_SHARDS, wanted))
 
     def rendering(self) -> dict[str, Any]:
         """What shapes the pixels, as plain values; actors, limits and addresses do not."""

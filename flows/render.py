@@ -5,7 +5,6 @@ first and renders the rest, so it can be started again at any time. While it run
 job's control record and its window.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from uuid import UUID
 from prefect import Flow, flow, get_run_logger, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectConcurrentFuture
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -195,7 +194,7 @@ def run_render(
     Raises:
         Exception: what ended the run, if it could not go on.
     """
-    num_threads = config.execution.open_shards * len(STAGES)
+    num_threads = config.num_open_shards(job.num_stories) * len(STAGES)
     threads: Any = ThreadPoolTaskRunner(max_workers=num_threads)
     with prefect_api(), tags(*process_tags()):
         mark_crashed_runs()
@@ -241,26 +240,28 @@ def _run(
         progress = stack.enter_context(StageProgress(Console(stderr=True)))
         listeners = [lambda status: progress.show(status.stages)]
         monitor = stack.enter_context(Monitor(watched, pools, listeners))
-        _render_shards(JobRun(watched, pools, progress), shards, watched.config)
+        limit = watched.config.num_open_shards(watched.job.num_stories)
+        _render_shards(JobRun(watched, pools, progress), shards, limit)
         for pool in pools.values():
             pool.close()  # units in flight are finished, and may still be cancelled
         progress.show(watched.tally.stages())
     return monitor.ended_by
 
 
-def _render_shards(run: JobRun, shards: list[Shard], config: RenderConfig) -> None:
-    """Submit the shards' tasks, the oldest first, a bounded number of shards at a time.
+def _render_shards(run: JobRun, shards: list[Shard], limit: int) -> None:
+    """Submit the shards' tasks, the oldest first, `limit` shards at a time.
 
-    The bound keeps the Prefect server's event queue short: it drops events in bursts.
+    The limit keeps the Prefect server's event queue short: it drops events in bursts.
     """
-    open_now: deque[list[PrefectConcurrentFuture[Any]]] = deque()
+    open_now: dict[PrefectFuture[Any], list[PrefectConcurrentFuture[Any]]] = {}
     for shard in shards:
-        if len(open_now) == config.execution.open_shards:
-            _finish(open_now.popleft())
+        if len(open_now) == limit:
+            _finish(open_now.pop(next(as_completed(list(open_now)))))
         if run.is_ending:
             break
-        open_now.append(_submit_stages(run, shard))
-    for task_runs in open_now:
+        task_runs = _submit_stages(run, shard)
+        open_now[task_runs[-1]] = task_runs
+    for task_runs in open_now.values():
         _finish(task_runs)
 
 

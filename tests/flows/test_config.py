@@ -66,6 +66,19 @@ def test_actors_and_addresses_do_not_change_what_is_rendered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("num_stories", "num_actors", "num_open"),
+    [(9, 2, 4), (128, 64, 64), (1000, 16, 4), (1000, 64, 8), (10**5, 64, 4)],
+)
+def test_so_many_shards_are_open_that_no_actor_waits_for_a_story(
+    num_stories: int, num_actors: int, num_open: int
+) -> None:
+    config = load_config("pocket", overrides=[f"pools.render.num_actors={num_actors}"])
+    assert config.num_open_shards(num_stories) == num_open
+    few = load_config("pocket", overrides=["execution.open_shards=3"])
+    assert few.num_open_shards(num_stories) == 3
+
+
+@pytest.mark.parametrize(
     ("num_stories", "shard_size"), [(0, 1), (1, 1), (64, 1), (65, 2), (10_000, 157), (10**5, 500)]
 )
 def test_a_shard_grows_with_the_job_so_that_the_ui_stays_readable(
