@@ -38,6 +38,8 @@ from stages.storage import Output
 from stages.stories import Rejection, read_stories
 from stages.story_rows import to_story, valid_id
 
+pytestmark = pytest.mark.timeout(3600)  # of all inputs of a kind; one has its own deadline
+
 FUZZ = settings(deadline=20_000, suppress_health_check=list(HealthCheck), database=None)
 """An input that takes longer than 20 s counts as a hang; how many there are, the profile says."""
 
