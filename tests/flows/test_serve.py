@@ -135,6 +135,10 @@ def test_a_night_drains_the_queue_and_says_what_remains(
     deployment = server.api("GET", f"/deployments/{said.strip().rsplit('/', 1)[-1]}")
     (schedule,) = deployment["schedules"]
     assert schedule["schedule"]["timezone"] == "UTC"
+    of_nights = {"deployments": {"id": {"any_": [deployment["id"]]}}}
+    coming = server.wait_for(lambda: server.api("POST", "/flow_runs/filter", **of_nights))
+    assert {night["state_name"] for night in coming} == {"Scheduled"}
+    assert {night["expected_start_time"][11:19] for night in coming} == {"00:00:00"}
     run = server.api("POST", f"/deployments/{deployment['id']}/create_flow_run")
     ended = server.wait_until_final(run["id"])
     assert ended["state_type"] == "COMPLETED", ended["state"]
