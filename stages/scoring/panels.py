@@ -38,7 +38,7 @@ class PanelScorer:
     """Scores the panels of a story."""
 
     def __init__(
-        self, encoder: ClipEncoder, copy_share: float, masks: CharacterMasks | None
+        self, encoder: ClipEncoder, copy_share: float, masks: CharacterMasks | None = None
     ) -> None:
         self._encoder = encoder
         self._copy_share = copy_share
