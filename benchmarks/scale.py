@@ -181,9 +181,8 @@ def _units_in_ui(client: Any, job: Job) -> dict[str, int]:
     """The units done that the progress artifacts tell, by stage."""
     told = {}
     for stage in STAGES:
-        artifact = client.request(
-            "GET", "/artifacts/{key}/latest", {"key": f"job-{job.fingerprint[:8]}-{stage}"}
-        ).json()
+        key = f"job-{job.fingerprint[:8]}-{stage}"
+        artifact = client.request("GET", "/artifacts/{key}/latest", path_params={"key": key}).json()
         told[stage] = int(artifact["description"].split()[1])  # "motion: 34 of 34"
     return told
 
