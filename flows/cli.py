@@ -9,13 +9,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from cluster.errors import PoolEndedError
 from flows.lock import LockedError
+
+if TYPE_CHECKING:
+    from flows.config import RenderConfig
+    from stages.storage import Output
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -274,8 +278,7 @@ def retry(
     overrides: Overrides = None,
 ) -> None:
     """Try the quarantined stories of OUTPUT again, with the configuration of their job."""
-    from flows.job import read_config, read_job
-    from flows.report import show_summary, summarize
+    from flows.job import read_config
     from flows.retry import Selection, open_for_retry
     from stages.storage import Output
 
@@ -288,31 +291,30 @@ def retry(
     )
     chosen = open_for_retry(output, selection)
     Console().print(f"{len(chosen)} stories are tried again", highlight=False)
-    job = read_job(output)
-    if chosen:
-        from flows.render import run_render
-
-        run_render(job, config)
-    summary = summarize(job)
-    show_summary(job, summary, Console())
-    if summary.failures:
-        raise typer.Exit(1)
+    _render_again(output, config, is_due=bool(chosen))
 
 
 @app.command()
 def repair(output_url: JobUrl, overrides: Overrides = None) -> None:
     """Make again what `verify` finds damaged or missing at OUTPUT."""
-    from flows.job import read_config, read_job
+    from flows.job import read_config
     from flows.repair import open_for_repair
-    from flows.report import show_summary, summarize
     from stages.storage import Output
 
     output = Output(output_url)
     config = read_config(output, overrides or ())
     damaged = open_for_repair(output)
     Console().print(f"{len(damaged)} damaged files are made again", highlight=False)
+    _render_again(output, config, is_due=bool(damaged))
+
+
+def _render_again(output: "Output", config: "RenderConfig", *, is_due: bool) -> None:
+    """Render what a job was opened for again, if anything, and tell what it has come to."""
+    from flows.job import read_job
+    from flows.report import show_summary, summarize
+
     job = read_job(output)
-    if damaged:
+    if is_due:
         from flows.render import run_render
 
         run_render(job, config)

@@ -214,12 +214,10 @@ def _read(output: Output, table: str, record: type, shard: Shard) -> list[Any]:
 
 def _read_seal(output: Output, shard: Shard) -> _Seal | None:
     """The seal of a shard's scores, if there is one that can be read."""
-    if not output.exists(_seal_path(shard)):
-        return None
     try:
-        return _Seal(**json.loads(output.read(_seal_path(shard))))
-    except (ValueError, TypeError):
-        return None  # of another version, or damaged: the shard is scored again
+        return output.read_json(_seal_path(shard), lambda seal: _Seal(**seal))
+    except (FileNotFoundError, ValueError):
+        return None  # none yet, of another version, or damaged: the shard is scored
 
 
 def _seal_path(shard: Shard) -> str:

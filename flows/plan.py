@@ -145,9 +145,10 @@ def write_plan(output: Output, plan: Plan) -> None:
 
 def read_plan(output: Output) -> Plan | None:
     """The plan that was kept at an output, if one was."""
-    if not output.exists(PLAN):
+    try:
+        return output.read_json(PLAN, partial(from_row, Plan))
+    except FileNotFoundError:
         return None
-    return output.read_json(PLAN, partial(from_row, Plan))
 
 
 def _check_rates(rates: dict[str, StageRate]) -> None:

@@ -148,11 +148,12 @@ class Meters:
 
 def read_rates(output: Output) -> dict[str, StageRate]:
     """The rates that the job at `output` measured, by stage; none if it measured nothing yet."""
-    if not output.exists(RATES):
+    try:
+        return output.read_json(
+            RATES, lambda rates: {stage: from_row(StageRate, rates[stage]) for stage in rates}
+        )
+    except FileNotFoundError:
         return {}
-    return output.read_json(
-        RATES, lambda rates: {stage: from_row(StageRate, rates[stage]) for stage in rates}
-    )
 
 
 def write_rates(output: Output, rates: dict[str, StageRate]) -> None:
