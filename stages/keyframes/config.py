@@ -44,6 +44,10 @@ class ConsistencyConfig(Settings):
     layers: tuple[Literal["down_blocks", "mid_block", "up_blocks"], ...] = Field(
         default=("down_blocks", "mid_block", "up_blocks"), min_length=1
     )
+    branches: Literal["both", "positive"] = "both"
+    """Branches of the guidance in which panels read each other. "both": as in the paper.
+    "positive": the negative branch sees each panel alone, so that guidance strengthens what the
+    panels tell each other as it strengthens what the prompts tell."""
     start: float = Field(default=0.0, ge=0, le=1)
     """Share of the denoising steps after which panels begin to read each other."""
     end: float = Field(default=1.0, ge=0, le=1)

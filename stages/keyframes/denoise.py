@@ -29,6 +29,9 @@ from stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from stages.models import PromptEmbeds
 from stages.seeds import derive_seed
 
+NEGATIVE, POSITIVE = range(2)
+"""The branches of classifier-free guidance, in the order of `PromptEmbeds`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoryLatents:
@@ -80,7 +83,7 @@ class Denoiser:
         self._scheduler = scheduler
         self._attention = attention
         self._config = config
-        self._branches = range(0 if config.guidance_scale > 1 else 1, 2)
+        self._branches = range(NEGATIVE if config.guidance_scale > 1 else POSITIVE, 2)
         self._branches_apart = False
 
     def smaller(self) -> "Denoiser":
@@ -123,11 +126,22 @@ class Denoiser:
     def _predict(
         self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
     ) -> Tensor:
+        predicted = [
+            self._call(call, model_input, timestep, embeds.of(branches))
+            for call, branches in self._calls(one)
+        ]
+        return guide(torch.cat(predicted), self._config.guidance_scale)
+
+    def _calls(self, one: Pass) -> list[tuple[Pass, tuple[int, ...]]]:
+        """The UNet calls of a pass, with the guidance branches of each."""
+        if one.plan is not None and self._config.consistency.branches == "positive":
+            alone = Pass(one.panels, None)
+            return [(one if branch == POSITIVE else alone, (branch,)) for branch in self._branches]
         # What recorded references hold of all branches is read by all of them.
         apart = self._branches_apart and not isinstance(one.plan, RecordReferences | ReadReferences)
-        calls = [(branch,) for branch in self._branches] if apart else [tuple(self._branches)]
-        predicted = [self._call(one, model_input, timestep, embeds.of(call)) for call in calls]
-        return guide(torch.cat(predicted), self._config.guidance_scale)
+        if apart:
+            return [(one, (branch,)) for branch in self._branches]
+        return [(one, tuple(self._branches))]
 
     def _call(
         self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds

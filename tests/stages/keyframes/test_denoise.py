@@ -34,9 +34,13 @@ def config_of(consistency: dict[str, Any] | None = None, **options: Any) -> Keyf
 
 
 def denoise(
-    pipeline: Any, story: StoryLatents, config: KeyframesConfig, negative: str = "bad"
+    pipeline: Any,
+    story: StoryLatents,
+    config: KeyframesConfig,
+    negative: str = "bad",
+    prompt: str = "panel {}",
 ) -> Tensor:
-    prompts = [""] * story.num_anchors + [f"panel {i}" for i in range(story.num_panels)]
+    prompts = [""] * story.num_anchors + [prompt.format(i) for i in range(story.num_panels)]
     embeds: PromptEmbeds = encode_prompts(pipeline, prompts, [negative] * len(prompts))
     attention = install_attention(pipeline.unet, config.consistency.layers)
     scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
@@ -150,6 +154,26 @@ def test_guidance_up_to_one_ignores_the_negative_prompt(pipelines: dict[Family, 
     assert torch.equal(*same)
     different = [denoise(pipeline, story, strong, negative=text) for text in ("bad", "ugly")]
     assert not torch.equal(*different)
+
+
+@pytest.mark.parametrize("coverage", ["window", "star"])
+@pytest.mark.parametrize(("branches", "negative_reads"), [("both", True), ("positive", False)])
+def test_guidance_leads_away_from_a_negative_branch_that_reads_as_is_configured(
+    pipelines: dict[Family, Any], coverage: str, branches: str, negative_reads: bool
+) -> None:
+    """One step is linear in what the UNet predicts, so that it can be put together by hand."""
+    consistency = {"coverage": coverage, "num_references": 2}
+    alone = {"num_inference_steps": 1, "guidance_scale": 1.0}
+    story, pipeline = story_of(4), pipelines["sd15"]
+    read = config_of(consistency, **alone)
+    away_from = read if negative_reads else config_of({"coverage": "none"}, **alone)
+    positive = denoise(pipeline, story, read)
+    negative = denoise(pipeline, story, away_from, prompt="bad")
+    guided = config_of(
+        {**consistency, "branches": branches}, num_inference_steps=1, guidance_scale=3.0
+    )
+    expected = negative + 3.0 * (positive - negative)
+    torch.testing.assert_close(denoise(pipeline, story, guided), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_a_reference_image_changes_every_panel(pipelines: dict[Family, Any]) -> None:
