@@ -46,7 +46,6 @@ PATIENCE_S = 900.0
 
 RETRY_S = 2.0
 
-FAILURES_SHOWN = 1000
 SHEETS_SHOWN = 6
 SHEET_WIDTH = 720
 SHEET_QUALITY = 70
@@ -88,6 +87,7 @@ class _Page:
         self._flow_run_id = flow_run_id
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
+        self._summary = Summary(job.output)
         self._began = time.monotonic()
         self._rates = read_rates(job.output)
 
@@ -111,7 +111,8 @@ class _Page:
         """What the running flow published, and what is finished."""
         if self._job.output.exists(STATUS):
             self._show_stages(client, read_told(self._job.output).stages)
-        self._show_results(client, summarize(self._job))
+        self._summary.read_on()
+        self._show_results(client, self._summary)
 
     def _show_end(self, client: SyncPrefectClient) -> None:
         stages = count_units(self._job).stages()
@@ -119,7 +120,7 @@ class _Page:
         self._show_stages(client, stages)
         summary = summarize(self._job)
         self._show_results(client, summary)
-        self._put(client, "summary", "markdown", self._summary(stages, summary))
+        self._put(client, "summary", "markdown", self._summary_text(stages, summary))
 
     def _show_stages(self, client: SyncPrefectClient, stages: Sequence[StageStatus]) -> None:
         for stage in stages:
@@ -128,14 +129,14 @@ class _Page:
             self._put(client, stage.stage, "progress", min(100.0, percent), _describe(stage))
 
     def _show_results(self, client: SyncPrefectClient, summary: Summary) -> None:
-        if summary.failures:
-            rows = [self._failure_row(f) for f in summary.failures[:FAILURES_SHOWN]]
-            described = f"{len(summary.failures)} failures; all are in manifests/failures"
+        if summary.num_failures:
+            rows = [self._failure_row(failure) for failure in summary.first_failures]
+            described = f"{summary.num_failures} failures; all are in manifests/failures"
             self._put(client, "failures", "table", json.dumps(rows), described)
-        newest = summary.films[-SHEETS_SHOWN:]
-        if newest and self._shown.get("films") != len(summary.films):
+        if summary.num_films and self._shown.get("films") != summary.num_films:
+            newest = list(summary.newest_films)[-SHEETS_SHOWN:]
             self._put(client, "sheets", "markdown", self._sheets(newest))
-            self._shown["films"] = len(summary.films)
+            self._shown["films"] = summary.num_films
 
     def _put(
         self, client: SyncPrefectClient, name: str, kind: str, data: Any, description: str = ""
@@ -181,15 +182,13 @@ class _Page:
             parts.append(f"### {title}, {film.duration_s:.1f} s\n\n![{name}]({picture})")
         return "\n\n".join(parts)
 
-    def _summary(self, stages: Sequence[StageStatus], summary: Summary) -> str:
-        hours = sum(film.duration_s for film in summary.films) / 3600
+    def _summary_text(self, stages: Sequence[StageStatus], summary: Summary) -> str:
         remaining = len(self._job.unfinished())
         wall_s = time.monotonic() - self._began
         lines = [
             f"## {escape_markdown(self._job.name)}",
             "",
-            f"{len(summary.films)} films ({hours:.2f} h), {len(summary.failures)} failures,"
-            f" {remaining} of {self._job.num_shards} shards left; this run took"
+            f"{summary}, {remaining} of {self._job.num_shards} shards left; this run took"
             f" {_duration(wall_s)}.",
             "",
             "| stage | done | failed | of | actors' time |",

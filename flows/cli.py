@@ -92,7 +92,7 @@ def render(
     show_summary(job, summary, console)
     if note is not None and job.unfinished():
         console.print(note, markup=False, highlight=False, soft_wrap=True)
-    if summary.failures:
+    if summary.num_failures:
         raise typer.Exit(1)
 
 
@@ -320,7 +320,7 @@ def _render_again(output: "Output", config: "RenderConfig", *, is_due: bool) -> 
         run_render(job, config)
     summary = summarize(job)
     show_summary(job, summary, Console())
-    if summary.failures:
+    if summary.num_failures:
         raise typer.Exit(1)
 
 

@@ -40,8 +40,8 @@ def _emit(event: str, job: Job, **more: Any) -> None:
         },
         payload={
             "output": job.output.url,
-            "films": len(summary.films),
-            "failures": len(summary.failures),
+            "films": summary.num_films,
+            "failures": summary.num_failures,
             **more,
         },
     )

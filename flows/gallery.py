@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterator
 from importlib import resources
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -26,13 +26,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flows.job import JOB, Job, read_job
 from flows.report import summarize
 from flows.server_config import ServerConfig
-from stages.manifests import read_manifests
+from stages.manifests import STORIES, Shard, manifest_path, newest_manifests, read_manifest
 from stages.records import Film, Story
 from stages.storage import Output
 
 INDEX = "index.html"
 FILMS_PER_PAGE = 100
-FAILURES_SHOWN = 1000
 TEXT_SHOWN = 300
 JOB_DEPTH = 3
 """How deep below an allowed output the index looks for jobs."""
@@ -55,8 +54,8 @@ POLICY = (
 def write_gallery(job: Job) -> None:
     """Publish the pages of what is finished, `index.html` last; the old ones are replaced."""
     summary = summarize(job)
-    pages = max(1, -(-len(summary.films) // FILMS_PER_PAGE))
-    failures = sorted(summary.failures, key=lambda f: (f.stage, f.story_id))[:FAILURES_SHOWN]
+    pages = max(1, -(-summary.num_films // FILMS_PER_PAGE))
+    failures = sorted(summary.first_failures, key=lambda f: (f.stage, f.story_id))
     films = _films(job)
     for page in range(1, pages + 1):
         first = page == 1
@@ -131,8 +130,16 @@ def _page_name(page: int) -> str:
 
 def _films(job: Job) -> Iterator[dict[str, Any]]:
     """What the pages show of each film."""
-    texts = {s.story_id: _text(s) for s in read_manifests(job.output, "stories", Story)}
-    for film in read_manifests(job.output, "films", Film):
+    for path in newest_manifests(job.output, "films"):
+        yield from _films_of_shard(job.output, path)
+
+
+def _films_of_shard(output: Output, path: str) -> Iterator[dict[str, Any]]:
+    shard = Shard.of_manifest(PurePosixPath(path).name)
+    assert shard is not None, path
+    stories = read_manifest(output, manifest_path(STORIES, shard), Story)
+    texts = {story.story_id: _text(story) for story in stories}
+    for film in read_manifest(output, path, Film):
         yield {
             "story_id": film.story_id,
             "text": texts[film.story_id],
@@ -175,8 +182,8 @@ def _job_row(name: str, root: Path, folder: Path) -> dict[str, Any]:
     return {
         "href": quote(f"{name}/{folder.relative_to(root)}/"),
         "name": job.name,
-        "films": len(summary.films),
-        "hours": sum(film.duration_s for film in summary.films) / 3600,
-        "failures": len(summary.failures),
+        "films": summary.num_films,
+        "hours": summary.duration_s / 3600,
+        "failures": summary.num_failures,
         "stories": job.num_stories + job.num_rejected,
     }

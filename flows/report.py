@@ -1,7 +1,8 @@
 """What a job has come to, read from its manifests."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -9,36 +10,75 @@ from rich.table import Table
 from flows.job import Job
 from flows.progress import duration
 from flows.status import JobStatus
-from stages.manifests import read_manifests
+from stages.manifests import newest_manifests, read_manifest
 from stages.records import Failure, Film
+from stages.storage import Output
+
+R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+FILMS_KEPT = 100
+FAILURES_KEPT = 1000
+
+
 class Summary:
-    """The films and the failures of a job; together they are every row of its input."""
+    """What a job has come to, in memory that does not grow with the job.
 
-    films: tuple[Film, ...]
-    failures: tuple[Failure, ...]
+    All films and failures are counted; of the films the newest are kept, of the failures the
+    first. Together the counts are every row of the job's input, once it is finished.
+    """
+
+    def __init__(self, output: Output) -> None:
+        """Know nothing of the job at `output` yet."""
+        self.num_films = 0
+        self.num_failures = 0
+        self.duration_s = 0.0
+        self.newest_films: deque[Film] = deque(maxlen=FILMS_KEPT)
+        self.first_failures: list[Failure] = []
+        self._output = output
+        self._read: set[str] = set()
+
+    def read_on(self) -> None:
+        """Read the manifests of the shards that were finished since the last call."""
+        for film in self._read_new("films", Film):
+            self.num_films += 1
+            self.duration_s += film.duration_s
+            self.newest_films.append(film)
+        for failure in self._read_new("failures", Failure):
+            self.num_failures += 1
+            if len(self.first_failures) < FAILURES_KEPT:
+                self.first_failures.append(failure)
+
+    def _read_new(self, table: str, record: type[R]) -> Iterator[R]:
+        for path in newest_manifests(self._output, table):
+            if path not in self._read:
+                yield from read_manifest(self._output, path, record)
+                self._read.add(path)
 
     def __str__(self) -> str:
-        hours = sum(film.duration_s for film in self.films) / 3600
-        return f"{len(self.films)} films ({hours:.2f} h), {len(self.failures)} failures"
+        hours = self.duration_s / 3600
+        return f"{self.num_films} films ({hours:.2f} h), {self.num_failures} failures"
 
 
 def summarize(job: Job) -> Summary:
     """Read the films and the failures of the shards that are finished."""
-    return Summary(
-        films=tuple(read_manifests(job.output, "films", Film)),
-        failures=tuple(read_manifests(job.output, "failures", Failure)),
-    )
+    summary = Summary(job.output)
+    summary.read_on()
+    return summary
 
 
 def show_summary(job: Job, summary: Summary, console: Console) -> None:
     """Print where films, sheets and manifests are, and what failed and why."""
-    if summary.films:
+    if summary.num_films:
         console.print(_films_table(job, summary))
-    if summary.failures:
-        console.print(_failures_table(summary.failures))
+    if summary.num_failures:
+        console.print(_failures_table(summary.first_failures))
+    for kept, count, kind in (
+        (summary.newest_films, summary.num_films, "films"),
+        (summary.first_failures, summary.num_failures, "failures"),
+    ):
+        if len(kept) < count:
+            console.print(f"{len(kept)} of {count} {kind} are listed", highlight=False)
     console.print(f"{summary}; manifests in {job.output.location('manifests')}", highlight=False)
 
 
@@ -80,7 +120,7 @@ def _requests(status: JobStatus) -> Iterator[str]:
 
 def _films_table(job: Job, summary: Summary) -> Table:
     table = Table("story", "seconds", "film", "contact sheet")
-    for film in summary.films:
+    for film in summary.newest_films:
         table.add_row(
             film.story_id,
             f"{film.duration_s:.1f}",

@@ -67,7 +67,8 @@ def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
     """
     content = output.read(path)
     try:
-        rows = pq.read_table(io.BytesIO(content)).to_pylist()
+        # One thread: manifests are small, and each of Arrow's threads would keep memory for itself.
+        rows = pq.read_table(io.BytesIO(content), use_threads=False).to_pylist()
         records = [from_row(record, row) for row in rows]
         for read in records:
             check_places(read)

@@ -38,7 +38,7 @@ def render(request: dict[str, Any]) -> int:
         troubles = tuple(Trouble(**trouble) for trouble in request["troubles"])
         stages = partial(troubled_factories, folder=request["folder"], troubles=troubles)
         run_render(job, config, render_flow(stages))
-    return int(bool(summarize(job).failures))
+    return int(bool(summarize(job).num_failures))
 
 
 def serve(request: dict[str, Any]) -> int:
