@@ -147,6 +147,28 @@ def test_a_night_drains_the_queue_and_says_what_remains(
     assert len(list((server.films / "nightly/films").glob("*.mp4"))) == 3
 
 
+def test_a_priority_that_changes_while_a_job_runs_changes_which_is_next(
+    server: Server, stories: Path, tiny_config: Path
+) -> None:
+    closed = ("--window", "03:00-03:01 Pacific/Kiritimati", "--limit", "1")
+    for name, priority in (("goes-on", "7"), ("was-next", "6"), ("overtakes", "5")):
+        run = server.submit(stories, name, tiny_config, *closed, "--priority", priority)
+        assert server.wait_until_final(run)["state_name"] == "CarriedOver"
+    zone = ("--timezone", "UTC", "--window-end", "23:59")
+    said = server.storyreel("schedule", "--cron", "0 0 * * *", *zone)
+    deployment = said.strip().rsplit("/", 1)[-1]
+    night = server.api("POST", f"/deployments/{deployment}/create_flow_run")
+    server.wait_for(lambda: list(server.films.glob("goes-on/units/prompts/*/*.done.json")))
+    server.storyreel("set", str(server.films / "goes-on"), "--priority", "1")
+    server.storyreel("set", str(server.films / "overtakes"), "--priority", "9")
+    ended = server.wait_until_final(night["id"])
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    ours = re.findall(r"^(goes-on|was-next|overtakes)", ended["state"]["message"], re.MULTILINE)
+    assert ours == ["goes-on", "overtakes", "was-next"]
+    for name in ours:
+        assert len(list((server.films / name / "films").glob("*.mp4"))) == 1
+
+
 def test_a_stop_in_the_middle_leaves_no_process_and_the_next_start_goes_on(
     stories: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
