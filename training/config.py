@@ -89,6 +89,8 @@ class ImagesConfig(StageConfig):
     """Share of the batches that also read the image's own tokens."""
     figure_weight: float = Field(default=4.0, ge=1)
     """How much more the loss of a figure counts than that of a place."""
+    shown_share: float = Field(default=0.7, ge=0, le=1)
+    """Share of the pictures with twins in which one of the two is less noisy than the rest."""
 
 
 class PredictorConfig(StageConfig):

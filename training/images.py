@@ -19,10 +19,12 @@ from stages.motion.predictor import SemanticMotionPredictor
 from training.checkpoints import Trainer
 from training.clip import ClipModels
 from training.config import ImagesConfig, TrainingConfig
-from training.data import Pictures
+from training.data import FIGURE, Pictures
 
 FIGURE_SIGMA = (0.1, 0.2)
-"""Half the width and height that a figure takes, as shares of a picture's."""
+"""Half the width and height that a figure's body takes, as shares of a picture's."""
+TWIN_REACH = (0.17, 0.32)
+"""Half the width and height that one of two figures takes, limbs included."""
 
 
 def build_scheduler() -> Any:
@@ -95,12 +97,18 @@ class ImageLoss:
         latents = self.images.latents[indices].float().to(device)
         timesteps = draw_timesteps(self.scheduler, len(indices), generator).to(device)
         noise = torch.randn(latents.shape, generator=generator).to(device)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        target = self.scheduler.get_velocity(latents, noise, timesteps)
-        predicted = self.unet(noisy, timesteps, encoder_hidden_states=context).sample
         figures = [self.images.pictures.figures[index] for index in indices.tolist()]
         size = (latents.shape[-2], latents.shape[-1])
-        weights = weigh_figures(figures, size, self.config.figure_weight).to(device)
+        shown = show_twins(figures, size, self.config.shown_share, generator).to(device)
+        lower = (timesteps * torch.rand(len(indices), generator=generator).to(device)).long()
+        noisy = torch.where(
+            shown,
+            self.scheduler.add_noise(latents, noise, lower),
+            self.scheduler.add_noise(latents, noise, timesteps),
+        )
+        target = self.scheduler.get_velocity(latents, noise, timesteps)
+        predicted = self.unet(noisy, timesteps, encoder_hidden_states=context).sample
+        weights = weigh_figures(figures, size, self.config.figure_weight).to(device) * ~shown
         loss: Tensor = (weights * (predicted.float() - target).square()).mean()
         return loss
 
@@ -124,6 +132,41 @@ def weigh_figures(figures: list[list[list[float]]], size: tuple[int, int], weigh
             near = torch.exp(-0.5 * (across[None, :].square() + down[:, None].square()))
             maps[number, 0] = torch.maximum(maps[number, 0], 1 + (weight - 1) * near)
     return maps / maps.mean()
+
+
+def show_twins(
+    figures: list[list[list[float]]],
+    size: tuple[int, int],
+    share: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Where pictures are to be less noisy than elsewhere, (B, 1, H, W) booleans.
+
+    At one noise level two figures in the same clothes say little about each other: each is as
+    hard to see as its twin. Where one of them is seen better, the loss of the other teaches
+    self-attention to carry the clothes over.
+
+    Args:
+        figures: `Pictures.figures` of each picture.
+        size: (H, W).
+        share: of the pictures with twins in which one of the two is shown.
+        generator: the CPU generator of the draws.
+    """
+    y, x = ((torch.arange(length) + 0.5) / length for length in size)
+    maps = torch.zeros(len(figures), 1, *size, dtype=torch.bool)
+    for number, seen in enumerate(figures):
+        chance, which = torch.rand(2, generator=generator).tolist()
+        if chance < share and len(seen) == 2 and _alike(*seen):
+            left, top, *_ = seen[int(which * 2)]
+            across, down = (x - left).abs() < TWIN_REACH[0], (y - top).abs() < TWIN_REACH[1]
+            maps[number, 0] = across[None, :] & down[:, None]
+    return maps
+
+
+def _alike(first: list[float], second: list[float]) -> bool:
+    """Whether two rows of `FIGURE` are one character in the same clothes."""
+    kept = [FIGURE.index(name) for name in ("character", "top", "bottom", "hat")]
+    return all(first[column] == second[column] for column in kept)
 
 
 def draw_timesteps(scheduler: Any, count: int, generator: torch.Generator) -> Tensor:

@@ -21,6 +21,7 @@ from benchmarks.fidelity.summaries import (
     story_difference,
     story_estimate,
 )
+from stages.keyframes.attention import BLOCKS
 from stages.model_config import model_revision
 from stages.scoring.bootstrap import Estimate
 from training.stories import held_out_twins
@@ -368,11 +369,19 @@ def _ablation(plan: Plan) -> list[str]:
     return [
         "## Ablation of Consistent Self-Attention",
         "",
-        f"On the first {plan.num_ablation} stories; coverage is the window, rate 0.5 and all layers"
-        " unless a line says otherwise.",
+        f"On the first {plan.num_ablation} stories; the window, rate 0.5, {_layers(plan)}, unless a"
+        " line says otherwise. The paper has all layers and both branches.",
         "",
         *_story_tables(rows),
     ]
+
+
+def _layers(plan: Plan) -> str:
+    """Where the configuration lets panels read each other."""
+    consistency = plan.config.keyframes.consistency
+    layers = "all layers" if len(consistency.layers) == len(BLOCKS) else "the decoder only"
+    which = {"both": "both branches", "positive": "the positive branch of the guidance only"}
+    return f"{layers} and {which[consistency.branches]}"
 
 
 def _token_results(plan: Plan, kind: str) -> list[Result]:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.fidelity.results import Plan, Result, Row, row_of
+from stages.keyframes.attention import BLOCKS
 from stages.keyframes.config import ConsistencyConfig, ImagePromptConfig, KeyframesConfig
 from stages.keyframes.stage import KeyframesStage, KeyframesUnit
 from stages.model_config import PartConfig, resolve
@@ -86,7 +87,7 @@ def table1(plan: Plan) -> list[Method]:
 
 
 def ablation(plan: Plan) -> list[Method]:
-    """Consistent self-attention by its sampling, its layers and its window."""
+    """Consistent self-attention by its sampling, its layers, its branches and its window."""
     size = plan.config.keyframes.consistency.window_size
     changes: dict[str, dict[str, Any]] = {
         "random, rate 0.3": {"sampling_rate": 0.3},
@@ -94,6 +95,13 @@ def ablation(plan: Plan) -> list[Method]:
         "random, rate 0.7": {"sampling_rate": 0.7},
         "grid, rate 0.5": {"sampling_rate": 0.5, "sampling": "grid"},
         "decoder only": {"sampling_rate": 0.5, "layers": ["up_blocks"]},
+        "all layers": {"sampling_rate": 0.5, "layers": list(BLOCKS)},
+        "both branches": {"sampling_rate": 0.5, "branches": "both"},
+        "all layers, both branches": {
+            "sampling_rate": 0.5,
+            "layers": list(BLOCKS),
+            "branches": "both",
+        },
         **{
             f"window of {width}": {"sampling_rate": 0.5, "window_size": width}
             for width in (2, 3)
