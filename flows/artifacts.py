@@ -36,7 +36,7 @@ from flows.server_config import load_server_config
 from flows.shards import POOL_OF_STAGE, STAGES
 from flows.status import STATUS, StageStatus, count_units, read_told
 from flows.task_states import settle_task_runs
-from stages.records import Failure, Film
+from stages.records import Failure, File, Film
 
 UPDATE_S = 5.0
 """Time between two looks at the job, seconds."""
@@ -63,7 +63,10 @@ def shown(job: Job, config: RenderConfig, flow_run_id: UUID) -> Iterator[None]:
 
     def follow() -> None:
         while not stop.wait(UPDATE_S):
-            page.try_to(page.show_progress)
+            try:
+                page.try_to(page.show_progress)
+            except ValueError as error:  # others can write at the output too
+                logger.warning("progress cannot be shown: %s", error)
 
     # A thread has no part in Prefect's settings, the server's address among them, but by this.
     context = copy_context()
@@ -178,9 +181,17 @@ class _Page:
         for film in reversed(films):
             name = film.story_id  # letters, digits and `._-` only
             title = f"[{name}]({page}{film.path})" if page else name
-            picture = _small_picture(self._job.output.read(film.sheet_path))
-            parts.append(f"### {title}, {film.duration_s:.1f} s\n\n![{name}]({picture})")
+            parts.append(f"### {title}, {film.duration_s:.1f} s\n\n{self._sheet(film)}")
         return "\n\n".join(parts)
+
+    def _sheet(self, film: Film) -> str:
+        """The picture, or what is wrong with its file, which must not end the run."""
+        file = File(path=film.sheet_path, size=film.sheet_size, sha256=film.sheet_sha256)
+        try:
+            sheet = self._job.output.read_checked(file)
+        except ValueError as error:
+            return escape_markdown(str(error))
+        return f"![{film.story_id}]({_small_picture(sheet)})"
 
     def _summary_text(self, stages: Sequence[StageStatus], summary: Summary) -> str:
         remaining = len(self._job.unfinished())

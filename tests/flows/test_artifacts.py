@@ -1,0 +1,75 @@
+"""What the UI shows of a running job follows the job, whatever others do to its files."""
+
+import time
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from flows import artifacts
+from flows.artifacts import shown
+from flows.config import load_config
+from flows.job import Job
+from flows.prefect_server import prefect_api
+from flows.status import STATUS, counted_status, write_status
+from stages.storage import Output
+from tests.flows.inline import lay_out, render_inline
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job that is rendered."""
+    output = Output(str(tmp_path / "job"))
+    lay_out(output, tmp_path, 4)
+    return render_inline(output)
+
+
+def told(job: Job, name: str, field: str = "description") -> str | None:
+    """What an artifact says, once it says something; nothing after half a minute."""
+    key = f"job-{job.fingerprint[:8]}-{name}"
+    deadline = time.monotonic() + 30
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < deadline:
+            found = client.request("POST", "/artifacts/filter", json={})
+            texts = [one[field] for one in found.json() if one["key"] == key]
+            if texts:
+                return str(texts[0])
+            time.sleep(0.2)
+    return None
+
+
+def test_a_damaged_status_does_not_end_what_is_shown_while_the_job_runs(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "UPDATE_S", 0.2)
+    job.output.publish(STATUS, b'{"stages": [')
+
+    @flow
+    def running() -> str | None:
+        with shown(job, load_config("pocket"), UUID(flow_run.id)):
+            time.sleep(1)
+            write_status(job.output, counted_status(job))
+            return told(job, "films")
+
+    with prefect_api():
+        assert running() == "films: 4 of 4"
+
+
+def test_a_damaged_contact_sheet_does_not_end_the_run_and_is_named(job: Job) -> None:
+    sheet = Path(job.output.location("films/s001.png"))
+    sheet.write_bytes(sheet.read_bytes()[:-9])
+
+    @flow
+    def running() -> None:
+        with shown(job, load_config("pocket"), UUID(flow_run.id)):
+            pass
+
+    with prefect_api():
+        running()
+        sheets = told(job, "sheets", "data")
+    assert sheets is not None
+    assert sheets.count("data:image/jpeg") == 3
+    assert "films/s001" in sheets.replace("\\", "")
