@@ -104,7 +104,7 @@ def ablation(plan: Plan) -> list[Method]:
         },
         **{
             f"window of {width}": {"sampling_rate": 0.5, "window_size": width}
-            for width in (2, 3)
+            for width in (2, 3, 5)
             if width < size
         },
     }
