@@ -67,8 +67,10 @@ def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
     """
     content = output.read(path)
     try:
-        # One thread: manifests are small, and each of Arrow's threads would keep memory for itself.
-        rows = pq.read_table(io.BytesIO(content), use_threads=False).to_pylist()
+        # In this thread alone: manifests are small, each of Arrow's threads would keep memory for
+        # itself, and one that still holds `content` when the interpreter ends aborts the process.
+        table = pq.read_table(io.BytesIO(content), use_threads=False, pre_buffer=False)
+        rows = table.to_pylist()
         records = [from_row(record, row) for row in rows]
         for read in records:
             check_places(read)
