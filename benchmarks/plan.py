@@ -11,31 +11,19 @@ night to night (other load, other hardware) is not in them.
 import argparse
 import json
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
-from flows.job import read_config, read_job
+from flows.job import Job, read_config, read_job
 from flows.plan import Plan, make_plan
 from flows.rates import StageMeter, StageRate
-from flows.shards import STAGES
+from flows.shards import STAGES, ShardPipeline
+from stages.commits import Commit, read_commit, read_progress
 from stages.manifests import read_manifests
-from stages.records import Clip, Film, Keyframe, Panel, Shot, Story, Storyboard, from_row
+from stages.records import Story
 from stages.storage import Output
-
-RECORDS = {"prompts": Storyboard, "keyframes": Keyframe, "motion": Clip, "films": Film}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """A unit that was done: what it took on its actor, and what it made."""
-
-    story_id: str
-    seconds: float
-    records: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +49,9 @@ def main() -> None:
 
 def hold(output: Output, sample_size: int, draws: int) -> dict[str, Outcome]:
     """Plan the job at `output` from samples of its stories, and hold it against the whole."""
-    config, units = read_config(output), read_units(Path(read_job(output).output.url))
-    boards = {board.story_id: board for board in read_boards(output)}
+    config = read_config(output)
+    units = read_units(read_job(output), config.films.fps)
+    boards = {board.story_id: board for unit in units["prompts"] for board in unit.records}
     stories = [s for s in read_manifests(output, "stories", Story) if s.story_id in boards]
     chance = random.Random(0)  # noqa: S311, no secret
     plans = []
@@ -75,40 +64,28 @@ def hold(output: Output, sample_size: int, draws: int) -> dict[str, Outcome]:
     return {stage: _outcome(plans, stage, _actor_hours(units[stage])) for stage in STAGES}
 
 
-def read_units(folder: Path) -> dict[str, list[Unit]]:
-    """All units of a job on a local disk, by stage."""
-    units: defaultdict[str, list[Unit]] = defaultdict(list)
-    for stage, record in RECORDS.items():
-        for path in sorted(folder.glob(f"units/{stage}/*/*.done.json")):
-            commit = json.loads(path.read_text())
-            records: tuple[Any, ...] = tuple(from_row(record, row) for row in commit["records"])
-            units[stage].append(
-                Unit(story_id=records[0].story_id, seconds=commit["seconds"], records=records)
-            )
+def read_units(job: Job, fps: int) -> dict[str, list[Commit[Any]]]:
+    """The units of a job that were done, by stage."""
+    units: dict[str, list[Commit[Any]]] = {name: [] for name in STAGES}
+    for shard in job.shards:
+        pipeline = ShardPipeline(job.output, shard, fingerprint=job.fingerprint, fps=fps)
+        for stage in map(pipeline.stage, STAGES):
+            done = read_progress(job.output, stage.name, shard).done
+            units[stage.name] += [
+                read_commit(job.output, unit.id, stage.record)
+                for unit in stage.units()
+                if unit.id.name in done
+            ]
     return units
 
 
-def read_boards(output: Output) -> Iterator[Storyboard]:
-    """What the job's stories were split into."""
-    panels: defaultdict[str, list[Panel]] = defaultdict(list)
-    shots: defaultdict[str, list[Shot]] = defaultdict(list)
-    for panel in read_manifests(output, "panels", Panel):
-        panels[panel.story_id].append(panel)
-    for shot in read_manifests(output, "shots", Shot):
-        shots[shot.story_id].append(shot)
-    for story_id in panels:
-        yield Storyboard(
-            story_id=story_id, panels=tuple(panels[story_id]), shots=tuple(shots[story_id])
-        )
-
-
-def rates_of(units: dict[str, list[Unit]], story_ids: set[str]) -> dict[str, StageRate]:
+def rates_of(units: dict[str, list[Commit[Any]]], story_ids: set[str]) -> dict[str, StageRate]:
     """What the units of some stories would have told a plan."""
     rates = {}
     for stage in STAGES:
         meter = StageMeter()
         for unit in units[stage]:
-            if unit.story_id in story_ids:
+            if unit.records[0].story_id in story_ids:
                 meter.took(unit.seconds)
                 meter.made(unit.records)
         if (rate := meter.rate()) is not None:
@@ -116,7 +93,7 @@ def rates_of(units: dict[str, list[Unit]], story_ids: set[str]) -> dict[str, Sta
     return rates
 
 
-def _actor_hours(units: Iterable[Unit]) -> float:
+def _actor_hours(units: Iterable[Commit[Any]]) -> float:
     return sum(unit.seconds for unit in units) / 3600
 
 
@@ -130,7 +107,7 @@ def _outcome(plans: list[Plan], stage: str, actual: float) -> Outcome:
 
 
 def _plain(outcome: Outcome) -> dict[str, float]:
-    return {name: round(getattr(outcome, name), 3) for name in Outcome.__slots__}
+    return {name: round(value, 3) for name, value in asdict(outcome).items()}
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def weigh_figures(figures: list[list[list[float]]], size: tuple[int, int], weigh
         size: (H, W).
         weight: of the middle of a figure, times that of a place where nobody is.
     """
-    y, x = ((torch.arange(length) + 0.5) / length for length in size)
+    y, x = _middles(size)
     maps: Tensor = torch.ones(len(figures), 1, *size)
     for number, seen in enumerate(figures):
         for left, top, *_ in seen:
@@ -152,7 +152,7 @@ def show_twins(
         share: of the pictures with twins in which one of the two is shown.
         generator: the CPU generator of the draws.
     """
-    y, x = ((torch.arange(length) + 0.5) / length for length in size)
+    y, x = _middles(size)
     maps = torch.zeros(len(figures), 1, *size, dtype=torch.bool)
     for number, seen in enumerate(figures):
         chance, which = torch.rand(2, generator=generator).tolist()
@@ -161,6 +161,12 @@ def show_twins(
             across, down = (x - left).abs() < TWIN_REACH[0], (y - top).abs() < TWIN_REACH[1]
             maps[number, 0] = across[None, :] & down[:, None]
     return maps
+
+
+def _middles(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The middles of the rows (H,) and columns (W,) of latents, as shares of a picture."""
+    rows, columns = ((torch.arange(length) + 0.5) / length for length in size)
+    return rows, columns
 
 
 def _alike(first: list[float], second: list[float]) -> bool:

@@ -379,7 +379,8 @@ def _ablation(plan: Plan) -> list[str]:
 def _layers(plan: Plan) -> str:
     """Where the configuration lets panels read each other."""
     consistency = plan.config.keyframes.consistency
-    layers = "all layers" if len(consistency.layers) == len(BLOCKS) else "the decoder only"
+    names = {BLOCKS: "all layers", ("up_blocks",): "the decoder only"}
+    layers = names.get(consistency.layers, ", ".join(consistency.layers))
     which = {"both": "both branches", "positive": "the positive branch of the guidance only"}
     return f"{layers} and {which[consistency.branches]}"
 

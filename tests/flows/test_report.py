@@ -1,11 +1,13 @@
 """What a job has come to is told right, whatever its size, and without keeping it all."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from benchmarks.resume import film_of
 from flows.job import read_job
 from flows.report import FAILURES_KEPT, FILMS_KEPT, Summary, show_summary, summarize
 from stages.manifests import Shard, manifest_path, write_manifest
@@ -16,24 +18,7 @@ from tests.flows.inline import lay_out
 
 def film(story_id: str) -> Film:
     """A film of ten seconds."""
-    size, digest = 1, "0" * 64
-    return Film(
-        story_id=story_id,
-        path=f"films/{story_id}.mp4",
-        size=size,
-        sha256=digest,
-        subtitles_path=f"films/{story_id}.srt",
-        subtitles_size=size,
-        subtitles_sha256=digest,
-        sheet_path=f"films/{story_id}.png",
-        sheet_size=size,
-        sheet_sha256=digest,
-        num_frames=80,
-        fps=8,
-        duration_s=10.0,
-        width=64,
-        height=64,
-    )
+    return replace(film_of(story_id), duration_s=10.0)
 
 
 def failure(story_id: str) -> Failure:
