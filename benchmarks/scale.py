@@ -39,7 +39,7 @@ from flows.prefect_server import prefect_api
 from flows.render import render_flow, run_render
 from flows.report import summarize
 from flows.shards import STAGES
-from flows.task_states import read_task_runs
+from flows.task_runs import read_task_runs
 from stages.storage import Output
 
 MAX_LAG_S = 120.0

@@ -35,7 +35,7 @@ from flows.report import Summary, summarize
 from flows.server_config import load_server_config
 from flows.shards import POOL_OF_STAGE, STAGES
 from flows.status import STATUS, StageStatus, count_units, read_told
-from flows.task_states import settle_task_runs
+from flows.task_runs import TaskRuns
 from stages.records import Failure, File, Film
 
 UPDATE_S = 5.0
@@ -56,9 +56,9 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def shown(job: Job, config: RenderConfig, flow_run_id: UUID) -> Iterator[None]:
+def shown(job: Job, config: RenderConfig, flow_run_id: UUID, task_runs: TaskRuns) -> Iterator[None]:
     """Show a job in the UI while a flow run works on it, and what it has come to at the end."""
-    page = _Page(job, config, flow_run_id)
+    page = _Page(job, config, flow_run_id, task_runs)
     stop = threading.Event()
 
     def follow() -> None:
@@ -84,10 +84,13 @@ def shown(job: Job, config: RenderConfig, flow_run_id: UUID) -> Iterator[None]:
 class _Page:
     """The artifacts of one flow run."""
 
-    def __init__(self, job: Job, config: RenderConfig, flow_run_id: UUID) -> None:
+    def __init__(
+        self, job: Job, config: RenderConfig, flow_run_id: UUID, task_runs: TaskRuns
+    ) -> None:
         self._job = job
         self._config = config
         self._flow_run_id = flow_run_id
+        self._task_runs = task_runs
         self._artifacts: dict[str, UUID] = {}
         self._shown: dict[str, Any] = {}
         self._summary = Summary(job.output)
@@ -119,7 +122,7 @@ class _Page:
 
     def _show_end(self, client: SyncPrefectClient) -> None:
         stages = count_units(self._job).stages()
-        settle_task_runs(client, self._job, self._flow_run_id)
+        self._task_runs.settle(client, self._flow_run_id)
         self._show_stages(client, stages)
         summary = summarize(self._job)
         self._show_results(client, summary)

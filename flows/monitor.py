@@ -18,6 +18,7 @@ from flows.job import Job
 from flows.rates import Meters, write_rates
 from flows.status import JobStatus, write_status
 from flows.tally import Tally
+from flows.task_runs import TaskRuns
 
 SHOW_S = 0.5
 """Time between two looks at the clock and at the counts, seconds."""
@@ -74,6 +75,7 @@ class Watched:
     meters: Meters
     tally: Tally
     open_units: OpenUnits
+    task_runs: TaskRuns
 
 
 class Monitor:

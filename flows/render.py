@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from prefect import Flow, flow, get_run_logger, tags, task
+from prefect import Flow, Task, flow, get_run_logger, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
@@ -52,6 +52,7 @@ from flows.shards import (
 )
 from flows.status import count_units, counted_status, write_status
 from flows.tally import Tally
+from flows.task_runs import TaskRuns
 from stages.commits import read_commit
 from stages.factories import make_films, make_keyframes, make_motion, make_prompts
 from stages.manifests import Shard
@@ -118,6 +119,10 @@ class JobRun:
             remove_intermediates(job.output, shard)
         return sealed
 
+    def submitted(self, task: Task[..., Any], task_run: PrefectConcurrentFuture[Any]) -> None:
+        """A stage of a shard was handed to Prefect."""
+        self._watched.task_runs.add(task, task_run)
+
     def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:
         """Hand a unit to the pool of its stage, and wait for it with the run."""
         future = self._pools[POOL_OF_STAGE[work.unit.stage]].submit(work, priority=priority)
@@ -177,8 +182,9 @@ def render_flow(
             job = read_job(output)
             if config.retention.keep == "films":
                 remove_finished_intermediates(job)
-            with own_flow_run(), shown(job, config, UUID(flow_run.id)):
-                return _render(job, config, factories, clock)
+            task_runs = TaskRuns()
+            with own_flow_run(), shown(job, config, UUID(flow_run.id), task_runs):
+                return _render(_watched(job, config, clock, task_runs), factories)
 
     return render
 
@@ -206,12 +212,12 @@ def run_render(
     return state
 
 
-def _render(job: Job, config: RenderConfig, factories: StageFactories, clock: Clock) -> State[Any]:
+def _watched(job: Job, config: RenderConfig, clock: Clock, task_runs: TaskRuns) -> Watched:
     meters = Meters(read_rates(job.output))
     length = partial(meters.quantile, share=config.execution.drain_quantile)
     controller = Controller(config.execution.window, length, clock)
     controller.follow(read_control(job.output))
-    watched = Watched(
+    return Watched(
         job=job,
         config=config,
         holder=flow_run.name,
@@ -219,12 +225,17 @@ def _render(job: Job, config: RenderConfig, factories: StageFactories, clock: Cl
         meters=meters,
         tally=Tally(count_units(job), meters),
         open_units=OpenUnits(),
+        task_runs=task_runs,
     )
+
+
+def _render(watched: Watched, factories: StageFactories) -> State[Any]:
+    job = watched.job
     write_status(job.output, counted_status(job, watched.holder))
-    shards = shards_due(job, controller.control)
-    phase: Phase | None = controller.phase()
+    shards = shards_due(job, watched.controller.control)
+    phase: Phase | None = watched.controller.phase()
     if phase not in ENDING:
-        phase = _run(watched, factories(job, config), shards) if shards else None
+        phase = _run(watched, factories(job, watched.config), shards) if shards else None
     write_status(job.output, counted_status(job))
     _plan_after_sample(watched, factories)
     return _end_state(watched, phase)
@@ -276,6 +287,7 @@ def _submit_stages(run: JobRun, shard: Shard) -> list[PrefectConcurrentFuture[An
     for stage_name in STAGES:
         named: Any = render_shard_stage.with_options(name=f"{stage_name} {shard}")
         task_runs.append(named.submit(run, shard, stage_name, wait_for=task_runs[-1:]))
+        run.submitted(named, task_runs[-1])
     return task_runs
 
 

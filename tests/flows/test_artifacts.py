@@ -15,6 +15,7 @@ from flows.config import load_config
 from flows.job import Job
 from flows.prefect_server import prefect_api
 from flows.status import STATUS, counted_status, write_status
+from flows.task_runs import TaskRuns
 from stages.storage import Output
 from tests.flows.inline import lay_out, render_inline
 
@@ -49,7 +50,7 @@ def test_a_damaged_status_does_not_end_what_is_shown_while_the_job_runs(
 
     @flow
     def running() -> str | None:
-        with shown(job, load_config("pocket"), UUID(flow_run.id)):
+        with shown(job, load_config("pocket"), UUID(flow_run.id), TaskRuns()):
             time.sleep(1)
             write_status(job.output, counted_status(job))
             return told(flow_run.id, "films")
@@ -64,7 +65,7 @@ def test_a_damaged_contact_sheet_does_not_end_the_run_and_is_named(job: Job) -> 
 
     @flow
     def running() -> str:
-        with shown(job, load_config("pocket"), UUID(flow_run.id)):
+        with shown(job, load_config("pocket"), UUID(flow_run.id), TaskRuns()):
             return str(flow_run.id)
 
     with prefect_api():

@@ -1,6 +1,7 @@
 """The whole product on tiny real models: command, Prefect, Ray, stages, manifests, films."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -124,6 +125,7 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
 def _working_actor(pid: int) -> int | None:
     """The process of an actor that is in the middle of a unit; Ray puts that into its title."""
     for process in psutil.Process(pid).children(recursive=True):
-        if "ray::Worker.run" in " ".join(process.cmdline()):
-            return process.pid
+        with suppress(psutil.Error):  # it may end while we look at it
+            if "ray::Worker.run" in " ".join(process.cmdline()):
+                return process.pid
     return None
