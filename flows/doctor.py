@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -28,8 +27,7 @@ from safetensors import SafetensorError, safe_open
 from cluster.crew import check_placeable
 from cluster.ray_runtime import connected
 from flows.config import RenderConfig
-from stages.model_config import PACKAGE_ROOT, resolve
-from stages.settings import Settings
+from stages.model_config import PACKAGE_ROOT, resolve, weights
 from stages.storage import Output
 
 FREE_DISK_GB = 10.0
@@ -127,7 +125,7 @@ def _suits(requirement: Requirement) -> bool:
 
 
 def _gpus(config: RenderConfig) -> Finding:
-    wanted = any(getattr(model, "device", "cpu") == "cuda" for model in _weights(config))
+    wanted = any(getattr(model, "device", "cpu") == "cuda" for model in weights(config))
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     message = ", ".join(names) or "no GPU that PyTorch can use on this machine"
     verdict, advice = Verdict.OK, ""
@@ -147,21 +145,11 @@ def _gpus(config: RenderConfig) -> Finding:
 
 def _models(config: RenderConfig) -> Iterator[Finding]:
     seen: set[tuple[str, str | None]] = set()
-    for model in _weights(config):
+    for model in weights(config):
         key = (model.path, model.revision)
         if key not in seen:
             seen.add(key)
             yield _model(model.path, model.revision)
-
-
-def _weights(settings: Settings) -> Iterator[Any]:
-    """All settings that name weights, at any depth."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, Settings):
-            if getattr(value, "path", None) is not None and hasattr(value, "revision"):
-                yield value
-            yield from _weights(value)
 
 
 def _model(path: str, revision: str | None) -> Finding:

@@ -21,7 +21,7 @@ from flows.job import Job
 from flows.reference_pictures import reference_pictures
 from flows.retention import read_removed
 from stages.manifests import Shard, manifest_path, read_manifest, write_manifest
-from stages.model_config import ModelConfig, PartConfig, model_revision
+from stages.model_config import model_revisions
 from stages.records import Clip, Failure, Film, Keyframe, Panel, to_row
 from stages.scoring.bootstrap import BootstrapMean, Estimate
 from stages.scoring.config import ScoringConfig
@@ -183,18 +183,11 @@ class _Scorer:
 
 def _settings(config: ScoringConfig) -> dict[str, Any]:
     """What shapes the scores beside the pictures: settings and weights."""
-    parts = (config.text_encoder, config.tokenizer, config.image_encoder, config.feature_extractor)
-    own = [part for part in parts if part.path is not None]
     return {
         "scoring_version": SCORING_VERSION,
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
-        "models": [model_revision(config.model), *map(_part_revision, own)],
+        "models": model_revisions(config),
     }
-
-
-def _part_revision(part: PartConfig) -> str:
-    assert part.path is not None
-    return model_revision(ModelConfig(path=part.path, revision=part.revision))
 
 
 def _rendered(output: Output, shard: Shard) -> str:

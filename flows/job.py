@@ -16,9 +16,9 @@ from typing import Any
 from flows.config import RenderConfig, digest, make_config
 from flows.generations import GENERATIONS, read_generations
 from flows.lock import held
-from stages.access_config import ReferencesConfig
+from stages.keyframes.config import KeyframesConfig
 from stages.manifests import STORIES, Shard, manifest_path, write_manifest
-from stages.model_config import model_revision
+from stages.model_config import model_revisions
 from stages.records import Failure, Story, to_row
 from stages.references import References
 from stages.storage import Output
@@ -101,7 +101,7 @@ def open_job(
             holds another job.
     """
     output.check_writable()
-    rows = partial(_rows, input_url, limit, config.references)
+    rows = partial(_rows, input_url, limit, config)
     census = _take_census(rows(_not_kept))
     if not census.num_stories and not census.num_rejected:
         raise ValueError(f"input {input_url}: holds no story")
@@ -164,19 +164,22 @@ class _Census:
 def _rows(
     input_url: str,
     limit: int | None,
-    config: ReferencesConfig,
+    config: RenderConfig,
     keep: Callable[[str, bytes], Any],
 ) -> Iterator[Story | Rejection]:
-    """The input's rows, with the paths of their reference images below the output."""
+    """The input's rows, with the paths of their pictures below the output."""
     rows = islice(read_stories(input_url), limit)
-    references = References(input_url, config, keep)
-    return (_with_references(row, references) for row in rows)
+    references = References(input_url, config.references, keep)
+    return (_with_pictures(row, references, config.keyframes) for row in rows)
 
 
-def _with_references(row: Story | Rejection, references: References) -> Story | Rejection:
+def _with_pictures(
+    row: Story | Rejection, references: References, config: KeyframesConfig
+) -> Story | Rejection:
     if isinstance(row, Rejection):
         return row
     try:
+        _check_control(row, config)
         return references.adopt(row)
     except ValueError as error:
         return Rejection(
@@ -185,6 +188,15 @@ def _with_references(row: Story | Rejection, references: References) -> Story | 
             story_id=row.story_id,
             message=str(error),
         )
+
+
+def _check_control(story: Story, config: KeyframesConfig) -> None:
+    for index, panel in enumerate(story.panels):
+        if panel.control_image is not None and config.controlnet is None:
+            raise ValueError(
+                f"panels[{index}]: control_image {panel.control_image[:200]!r}: nothing would"
+                " follow it, the configuration has no keyframes.controlnet"
+            )
 
 
 def _not_kept(path: str, content: bytes) -> None:
@@ -204,14 +216,10 @@ def _take_census(rows: Iterator[Story | Rejection]) -> _Census:
 
 
 def _describe(config: RenderConfig, census: _Census) -> dict[str, Any]:
-    models = {
-        "keyframes": model_revision(config.keyframes.model),
-        "motion": model_revision(config.motion.model),
-    }
     shaping = {
         "rendering_version": RENDERING_VERSION,
         "input_sha256": census.sha256,
-        "models": models,
+        "models": model_revisions(config.prompts, config.keyframes, config.motion),
         "rendering": config.rendering(),
     }
     return {

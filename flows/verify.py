@@ -211,7 +211,8 @@ class _Verifier:
             if story.story_id in self._stories:
                 self._tell("story", story.story_id, f"is in more than one shard, again in {shard}")
             self._stories.add(story.story_id)
-            images = (character.reference_image for character in story.characters)
+            images = [character.reference_image for character in story.characters]
+            images += [panel.control_image for panel in story.panels]
             self._references.update(image for image in images if image is not None)
 
     def _check_every_story_once(

@@ -1,8 +1,9 @@
 """Which pretrained weights a stage uses; importing this loads none, and no library that could."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -76,13 +77,31 @@ def resolve(path: str) -> str:
     return str(bundled) if bundled.is_dir() else path
 
 
-def model_revision(config: ModelConfig) -> str:
-    """What pins the weights: the hash of a local folder's files, or a hub repository's commit."""
-    folder = Path(resolve(config.path))
+def weights(settings: Settings) -> Iterator[Any]:
+    """All settings that name a place of weights, at any depth; they have `path` and `revision`."""
+    for _, value in settings:
+        if isinstance(value, ModelConfig | PartConfig | IPAdapterConfig) and value.path is not None:
+            yield value
+        if isinstance(value, Settings):
+            yield from weights(value)
+
+
+def model_revisions(*sections: Settings) -> dict[str, str]:
+    """What pins the weights that sections of a configuration name, by their places."""
+    named = {(one.path, one.revision) for section in sections for one in weights(section)}
+    return {
+        path if revision is None else f"{path}@{revision}": model_revision(path, revision)
+        for path, revision in named
+    }
+
+
+def model_revision(path: str, revision: str | None) -> str:
+    """What pins weights: the hash of a local folder's files, or a hub repository's commit."""
+    folder = Path(resolve(path))
     if not folder.is_dir():
-        return f"{config.path}@{config.revision}"
+        return f"{path}@{revision}"
     content = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".json", ".safetensors", ".txt"):
-            content.update(f"{path.relative_to(folder)}\n{checksum(path)}\n".encode())
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".json", ".safetensors", ".txt"):
+            content.update(f"{file.relative_to(folder)}\n{checksum(file)}\n".encode())
     return content.hexdigest()

@@ -1,7 +1,7 @@
 """Loads pretrained models: from a folder, from the package itself, or from the Hugging Face hub."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -69,20 +69,23 @@ def load_part(kind: Any, part: PartConfig, model: ModelConfig) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptEmbeds:
-    """Prompts for the UNet, the guidance branches first: [negative, positive].
+    """What P images are prompted with, the guidance branches first: [negative, positive].
 
     prompt_embeds: (2, P, L, D); pooled: (2, P, D) of SDXL's second encoder, else None;
-    image_tokens: (2, P, T, D) where the UNet holds an IP-Adapter, else None.
+    image_tokens: (2, P, T, D) where the UNet holds an IP-Adapter, else None; control_images: of
+    the images that a ControlNet guides, by their place among the P, (3, H, W) in [0, 1].
     """
 
     prompt_embeds: torch.Tensor
     pooled: torch.Tensor | None
     image_tokens: torch.Tensor | None = None
+    control_images: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
     def of(self, branches: Sequence[int]) -> "PromptEmbeds":
         """Those of some of the guidance branches."""
         rows = list(branches)
-        return PromptEmbeds(
+        return replace(
+            self,
             prompt_embeds=self.prompt_embeds[rows],
             pooled=None if self.pooled is None else self.pooled[rows],
             image_tokens=None if self.image_tokens is None else self.image_tokens[rows],

@@ -55,6 +55,8 @@ class PanelInput:
     caption: str | None
     shot: ShotKind
     beats: int | None
+    control_image: str | None = None
+    """A picture that a ControlNet follows, such as a pose; of all beats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class Panel:
     seed: int
     splitter: str
     warnings: tuple[str, ...]
+    control_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""Reference images of characters: read where a story may point to, checked, and copied.
+"""The pictures of a story: read where a story may point to, checked, and copied.
 
-A story is untrusted. Its images lie beside its file, or where the configuration says; the job
+They are the reference images of its characters and the control images of its panels. A story is
+untrusted. Its images lie beside its file, or where the configuration says; the job
 copies them into its output under the hash of their content, so that they are part of what a job is
 and no worker reads from anywhere else.
 """
@@ -21,7 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stages.access_config import ReferencesConfig
 from stages.pictures import MAX_REFERENCE_BYTES, decode_reference
-from stages.records import Character, Story
+from stages.records import Character, PanelInput, Story
 from stages.urls import without_credentials
 
 TIMEOUT_S = 30.0
@@ -31,7 +32,7 @@ FOLDER = "references"
 
 
 class References:
-    """Finds, checks and copies the reference images of stories; each image is read once."""
+    """Finds, checks and copies the pictures of stories; each is read once."""
 
     def __init__(
         self, input_url: str, config: ReferencesConfig, keep: Callable[[str, bytes], Any]
@@ -53,25 +54,30 @@ class References:
 
         Raises:
             ValueError: an image is not where it may be, cannot be read, or is no allowed picture;
-                the message names the character and the image.
+                the message names the character or the panel, and the image.
         """
-        if all(character.reference_image is None for character in story.characters):
-            return story
         folder = posixpath.dirname(story.source_file)
-        characters = tuple(self._adopt(character, folder) for character in story.characters)
-        return replace(story, characters=characters)
+        characters = tuple(self._adopt_character(one, folder) for one in story.characters)
+        panels = tuple(self._adopt_panel(*one, folder) for one in enumerate(story.panels))
+        return replace(story, characters=characters, panels=panels)
 
-    def _adopt(self, character: Character, folder: str) -> Character:
-        image = character.reference_image
+    def _adopt_character(self, character: Character, folder: str) -> Character:
+        place = f"characters: {character.name!r}: reference_image"
+        copy = self._adopt(character.reference_image, folder, place)
+        return replace(character, reference_image=copy)
+
+    def _adopt_panel(self, index: int, panel: PanelInput, folder: str) -> PanelInput:
+        copy = self._adopt(panel.control_image, folder, f"panels[{index}]: control_image")
+        return replace(panel, control_image=copy)
+
+    def _adopt(self, image: str | None, folder: str, place: str) -> str | None:
         if image is None:
-            return character
+            return None
         try:
-            copy = self._copy(image, folder)
+            return self._copy(image, folder)
         except ValueError as error:
             shown = without_credentials(image)[:200]
-            message = f"characters: {character.name!r}: reference_image {shown!r} {error}"
-            raise ValueError(message) from None
-        return replace(character, reference_image=copy)
+            raise ValueError(f"{place} {shown!r} {error}") from None
 
     def _copy(self, image: str, folder: str) -> str:
         if (folder, image) not in self._copies:

@@ -111,6 +111,7 @@ class PanelRow(_Fields):
     caption: Text | None = None
     shot: ShotKind = ShotKind.MOTION
     beats: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100)] | None = None
+    control_image: Text | None = None
 
 
 class CharacterRow(_Fields):

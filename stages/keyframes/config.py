@@ -77,6 +77,29 @@ class ImagePromptConfig(IPAdapterConfig):
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
 
 
+class ControlNetConfig(PartConfig):
+    """A ControlNet (arXiv 2302.05543), which the panels that have a control image follow."""
+
+    path: str
+    """A bundled folder, a local folder, or a repository of the hub, of the UNet's own family."""
+    conditioning_scale: float = Field(default=1.0, ge=0, le=2)
+    """Weight of what the ControlNet adds to the UNet; 0: it changes nothing."""
+    start: float = Field(default=0.0, ge=0, le=1)
+    """Share of the denoising steps after which the ControlNet begins."""
+    end: float = Field(default=1.0, ge=0, le=1)
+    """Share of the denoising steps after which it stops, and leaves details to the prompt."""
+
+    @model_validator(mode="after")
+    def _start_comes_first(self) -> "ControlNetConfig":
+        if self.start > self.end:
+            raise ValueError(f"start: {self.start}, allowed at most end = {self.end}")
+        return self
+
+    def is_active(self, step_index: int, num_steps: int) -> bool:
+        """Whether the ControlNet works in this step."""
+        return self.start * num_steps <= step_index < self.end * num_steps
+
+
 class KeyframesConfig(Settings):
     """How keyframes are rendered."""
 
@@ -92,5 +115,7 @@ class KeyframesConfig(Settings):
     consistency: ConsistencyConfig = ConsistencyConfig()
     image_prompt: ImagePromptConfig | None = None
     """None: prompts are text alone."""
+    controlnet: ControlNetConfig | None = None
+    """None: panels must not have control images."""
     batch_size: int = Field(default=4, ge=1)
     """Panels of one model call wherever panels do not have to run together."""

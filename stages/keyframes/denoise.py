@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from stages.keyframes.attention import (
     window,
 )
 from stages.keyframes.config import ConsistencyConfig, KeyframesConfig
+from stages.keyframes.control import Control
 from stages.models import PromptEmbeds
 from stages.seeds import derive_seed
 
@@ -77,9 +78,15 @@ class Denoiser:
     """The denoising loop over a diffusers UNet and scheduler."""
 
     def __init__(
-        self, unet: Any, scheduler: Any, attention: StoryAttention, config: KeyframesConfig
+        self,
+        unet: Any,
+        scheduler: Any,
+        attention: StoryAttention,
+        config: KeyframesConfig,
+        control: Control | None = None,
     ) -> None:
         self._unet = unet
+        self._control = control
         self._scheduler = scheduler
         self._attention = attention
         self._config = config
@@ -108,13 +115,21 @@ class Denoiser:
             model_input = torch.cat([self._noisy_anchors(story, timestep), latents])
             model_input = scheduler.scale_model_input(model_input, timestep)
             noise_pred = torch.zeros_like(model_input)
+            step_embeds = self._of_step(embeds, step_index)
             for one in passes(self._config, story, step_index):
                 distinct = list(dict.fromkeys(one.panels))
-                predicted = self._predict(one, model_input, timestep, embeds)
+                predicted = self._predict(one, model_input, timestep, step_embeds)
                 noise_pred[distinct] = predicted[: len(distinct)]
             panels_pred = noise_pred[story.num_anchors :]
             latents = scheduler.step(panels_pred, timestep, latents).prev_sample
         return latents
+
+    def _of_step(self, embeds: PromptEmbeds, step_index: int) -> PromptEmbeds:
+        """The prompts of a step: control images only while the ControlNet works."""
+        num_steps = self._config.num_inference_steps
+        if self._control is None or self._control.is_active(step_index, num_steps):
+            return embeds
+        return replace(embeds, control_images={})
 
     def _noisy_anchors(self, story: StoryLatents, timestep: Tensor) -> Tensor:
         if story.num_anchors == 0:
@@ -149,16 +164,29 @@ class Denoiser:
         """What the UNet predicts for each branch of `embeds`, (G, P, C, h, w)."""
         rows, num_branches = list(one.panels), len(embeds.prompt_embeds)
         sample = repeat(model_input[rows], "p c h w -> (g p) c h w", g=num_branches)
+        sample = sample.to(self._unet.dtype)
         with self._attention.following(one.plan):
             predicted = self._unet(
-                sample.to(self._unet.dtype),
+                sample,
                 timestep,
                 encoder_hidden_states=self._conditions(embeds, rows),
                 added_cond_kwargs=self._added_conditions(embeds, rows),
+                **self._residuals(embeds, rows, sample, timestep),
             ).sample.to(model_input.dtype)
         beat()
         by_branch: Tensor = rearrange(predicted, "(g p) c h w -> g p c h w", g=num_branches)
         return by_branch
+
+    def _residuals(
+        self, embeds: PromptEmbeds, rows: list[int], sample: Tensor, timestep: Tensor
+    ) -> dict[str, Any]:
+        """What a ControlNet adds to the features of the panels that have a control image."""
+        if self._control is None:
+            return {}
+        images = [embeds.control_images.get(row) for row in rows] * len(embeds.prompt_embeds)
+        text = self._of_rows(embeds.prompt_embeds, rows)
+        added = self._added_conditions(embeds, rows)
+        return self._control.residuals(images, sample, timestep, text, added)
 
     def _conditions(
         self, embeds: PromptEmbeds, rows: list[int]

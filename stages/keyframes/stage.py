@@ -16,6 +16,7 @@ from torch import Tensor
 from stages.heartbeat import beat
 from stages.keyframes.attention import assert_installed, install_attention
 from stages.keyframes.config import KeyframesConfig
+from stages.keyframes.control import Control, to_control_image
 from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise
 from stages.keyframes.image_prompt import ImagePrompt
 from stages.models import PromptEmbeds, encode_prompts, load_pipeline
@@ -39,7 +40,8 @@ class KeyframesStage:
         """Load the model; put the image prompts, then Consistent Self-Attention into its UNet.
 
         Raises:
-            ValueError: `width` or `height`, or the image prompt adapter, does not suit the model.
+            ValueError: `width` or `height`, the image prompt adapter or the ControlNet does not
+                suit the model.
         """
         use_deterministic_kernels()
         self._config = config
@@ -52,7 +54,13 @@ class KeyframesStage:
         self._image_prompt = _load_image_prompt(self._pipeline, config)
         self._attention = install_attention(self._pipeline.unet, config.consistency.layers)
         scheduler = build_scheduler(config.scheduler, self._pipeline.scheduler)
-        self._denoise = Denoiser(self._pipeline.unet, scheduler, self._attention, config)
+        self._denoise = Denoiser(
+            self._pipeline.unet,
+            scheduler,
+            self._attention,
+            config,
+            _load_control(self._pipeline, config),
+        )
         self._degraded = False
 
     def smaller(self) -> "KeyframesStage":
@@ -67,22 +75,24 @@ class KeyframesStage:
         """Render and publish the keyframes, `keyframes/{story_id}/{keyframe_index:04d}.png`.
 
         Raises:
-            ValueError: a reference image cannot be read, or a keyframe came out black or not
-                finite; the message names the story and the image.
+            ValueError: a reference or control image cannot be read, or a keyframe came out black
+                or not finite; the message names the story and the image.
         """
         assert_installed(self._pipeline.unet, self._attention)
-        references = [self._read_image(image.path, unit) for image in unit.reference_images]
+        references = [
+            self._read_image("reference", image.path, unit) for image in unit.reference_images
+        ]
         images = self._render(unit, references, self._image_tokens(unit, references))
         _check_images(images, unit)
         return tuple(
             self._publish(panel, image) for panel, image in zip(unit.panels, images, strict=True)
         )
 
-    def _read_image(self, path: str, unit: KeyframesUnit) -> Image.Image:
+    def _read_image(self, kind: str, path: str, unit: KeyframesUnit) -> Image.Image:
         try:
             return read_reference(self._output, path)
         except ValueError as error:
-            message = f"story {unit.story_id}: reference image {path}: {error}"
+            message = f"story {unit.story_id}: {kind} image {path}: {error}"
             raise ValueError(message) from error
 
     def _image_tokens(
@@ -113,7 +123,11 @@ class KeyframesStage:
         image_tokens: Tensor | None,
     ) -> Tensor:
         """Pixels (P, height, width, 3) in [-1, 1]; image tokens (2, references + P, T, D)."""
-        embeds = replace(self._encode(unit.panels, len(references)), image_tokens=image_tokens)
+        embeds = replace(
+            self._encode(unit.panels, len(references)),
+            image_tokens=image_tokens,
+            control_images=self._control_images(unit, len(references)),
+        )
         return self._decode(self._denoise(self._start(unit, references), embeds))
 
     def _start(self, unit: KeyframesUnit, references: Sequence[Image.Image]) -> StoryLatents:
@@ -137,6 +151,15 @@ class KeyframesStage:
         prompts = blank + [panel.prompt for panel in panels]
         negative_prompts = blank + [panel.negative_prompt for panel in panels]
         return encode_prompts(self._pipeline, prompts, negative_prompts)
+
+    def _control_images(self, unit: KeyframesUnit, num_references: int) -> dict[int, Tensor]:
+        """Those of the panels that have one, by their place after the reference images."""
+        size = (self._config.width, self._config.height)
+        return {
+            place: to_control_image(self._read_image("control", panel.control_image, unit), *size)
+            for place, panel in enumerate(unit.panels, start=num_references)
+            if panel.control_image is not None
+        }
 
     def _latent_shape(self) -> tuple[int, int, int]:
         factor = self._pipeline.vae_scale_factor
@@ -203,6 +226,12 @@ def _load_image_prompt(pipeline: Any, config: KeyframesConfig) -> ImagePrompt | 
     if config.image_prompt is None:
         return None
     return ImagePrompt(pipeline, config.image_prompt, config.model)
+
+
+def _load_control(pipeline: Any, config: KeyframesConfig) -> Control | None:
+    if config.controlnet is None:
+        return None
+    return Control(pipeline, config.controlnet, config.model)
 
 
 def _references_of(panel: Panel, unit: KeyframesUnit) -> tuple[int, ...]:

@@ -226,6 +226,8 @@ def _panel_row(panel: PanelInput, story: Story) -> dict[str, Any]:
     row: dict[str, Any] = {"text": panel.text, "beats": panel.beats, "shot": panel.shot.value}
     if markup.caption is None:
         row["caption"] = caption_of(panel, markup)
+    if panel.control_image is not None:
+        row["control_image"] = panel.control_image
     return row
 
 
@@ -251,6 +253,7 @@ def _panels(
             seed=derive_seed(story.story_id, story.seed, "keyframe", panel_index, beat),
             splitter=split.splitter,
             warnings=(*split.warnings, *written[panel_index].prompt.warnings, *cut),
+            control_image=story.panels[panel_index].control_image,
         )
         for keyframe_index, (panel_index, beat) in enumerate(beats)
     )

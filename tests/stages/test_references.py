@@ -1,5 +1,6 @@
 """Reference images: only from where a story may point to, only pictures, only of a sane size."""
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -15,7 +16,7 @@ from PIL import Image
 from stages import pictures
 from stages.access_config import ReferencesConfig
 from stages.pictures import decode_reference, read_reference
-from stages.records import Character, Story
+from stages.records import Character, PanelInput, ShotKind, Story
 from stages.references import References
 from stages.storage import Output
 from tests.stages.object_store import BUCKET, serving
@@ -90,6 +91,21 @@ def test_another_picture_under_the_same_name_is_another_job(stories: Path) -> No
     before, _ = adopt("faces/fox.png", stories)
     (stories.parent / "faces" / "fox.png").write_bytes(png(13))
     assert adopt("faces/fox.png", stories)[0] != before
+
+
+def test_a_panels_control_image_is_copied_as_the_characters_images_are(stories: Path) -> None:
+    kept: dict[str, bytes] = {}
+    references = References(str(stories), ReferencesConfig(), kept.__setitem__)
+    panel = PanelInput(
+        text="A fox.", caption=None, shot=ShotKind.MOTION, beats=None, control_image="faces/fox.png"
+    )
+    story = dataclasses.replace(story_with("faces/fox.png", stories), text=None, panels=(panel,))
+    adopted = references.adopt(story)
+    (path,) = kept
+    assert adopted.panels[0].control_image == adopted.characters[0].reference_image == path
+    outside = dataclasses.replace(panel, control_image="../secret.png")
+    with pytest.raises(ValueError, match=r"panels\[1\]: control_image '\.\./secret\.png' must be"):
+        references.adopt(dataclasses.replace(story, panels=(panel, outside)))
 
 
 def test_an_image_that_many_stories_share_is_read_once(stories: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from diffusers import (
     AutoencoderKL,
+    ControlNetModel,
     DDIMScheduler,
     MotionAdapter,
     StableDiffusionPipeline,
@@ -232,6 +233,21 @@ def save_tiny_image_prompt(folder: Path, family: Family, *, seed: int = 0) -> Pa
     tiny_image_processor().save_pretrained(folder / "feature_extractor")
     (folder / "image_prompt").mkdir()
     save_file(tensors, folder / "image_prompt" / "ip-adapter_pocket.safetensors")
+    return folder
+
+
+def save_tiny_controlnet(folder: Path, family: Family, *, seed: int = 0) -> Path:
+    """Save a ControlNet for that UNet that really adds to its features; returns `folder`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 3)
+        channels = (8, 8, 16)  # two halvings, as the VAE's
+        control = ControlNetModel.from_unet(
+            tiny_unet(family), conditioning_embedding_out_channels=channels
+        )
+        for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+            nn.init.normal_(layer.weight, std=0.3)  # fresh ones add nothing
+        nn.init.normal_(control.controlnet_cond_embedding.conv_out.weight, std=0.3)
+        control.save_pretrained(folder)
     return folder
 
 
