@@ -15,8 +15,8 @@ from pathlib import Path
 
 from flows.config import load_config
 from flows.job import Job, open_job, read_job
-from flows.report import summarize
 from flows.shards import STAGES
+from flows.summary import summarize
 from stages.commits import Commit, UnitId, commit, read_progress
 from stages.manifests import Shard, manifest_path, read_manifest, write_manifest
 from stages.records import Failure, Film, Story

@@ -37,8 +37,8 @@ from flows.config import load_config
 from flows.job import Job, open_job
 from flows.prefect_server import prefect_api
 from flows.render import render_flow, run_render
-from flows.report import summarize
 from flows.shards import STAGES
+from flows.summary import summarize
 from flows.task_runs import read_task_runs
 from stages.storage import Output
 

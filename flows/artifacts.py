@@ -31,10 +31,10 @@ from flows.job import Job
 from flows.plan import read_plan
 from flows.plan_text import plan_against_actual, time_text
 from flows.rates import StageRate, read_rates
-from flows.report import Summary, summarize
 from flows.server_config import load_server_config
 from flows.shards import POOL_OF_STAGE, STAGES
 from flows.status import STATUS, StageStatus, count_units, read_told
+from flows.summary import Summary, summarize
 from flows.task_runs import TaskRuns
 from stages.records import Failure, File, Film
 

@@ -67,8 +67,9 @@ def render(
     """Render the stories of INPUT to films; a finished job does nothing, a broken one goes on."""
     from flows.config import load_config
     from flows.job import open_job
-    from flows.report import show_summary, summarize
+    from flows.report import show_summary
     from flows.sample import decide_at_terminal, shards_due, start
+    from flows.summary import summarize
     from stages.storage import Output
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
@@ -311,7 +312,8 @@ def repair(output_url: JobUrl, overrides: Overrides = None) -> None:
 def _render_again(output: "Output", config: "RenderConfig", *, is_due: bool) -> None:
     """Render what a job was opened for again, if anything, and tell what it has come to."""
     from flows.job import read_job
-    from flows.report import show_summary, summarize
+    from flows.report import show_summary
+    from flows.summary import summarize
 
     job = read_job(output)
     if is_due:

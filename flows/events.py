@@ -9,7 +9,7 @@ from typing import Any
 from prefect.events import emit_event
 
 from flows.job import Job
-from flows.report import summarize
+from flows.summary import summarize
 
 JOB_FINISHED = "storyreel.job.finished"
 JOB_FAILED = "storyreel.job.failed"

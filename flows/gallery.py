@@ -24,8 +24,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.job import JOB, Job, read_job
-from flows.report import summarize
 from flows.server_config import ServerConfig
+from flows.summary import summarize
 from stages.manifests import STORIES, Shard, manifest_path, newest_manifests, read_manifest
 from stages.records import Film, Story
 from stages.storage import Output

@@ -39,7 +39,6 @@ from flows.plan import read_plan
 from flows.prefect_server import prefect_api
 from flows.progress import StageProgress
 from flows.rates import Meters, read_rates
-from flows.report import summarize
 from flows.retention import remove_finished_intermediates, remove_intermediates
 from flows.sample import plan_job, shards_due, without_chat
 from flows.shards import (
@@ -51,6 +50,7 @@ from flows.shards import (
     render_stage,
 )
 from flows.status import count_units, counted_status, write_status
+from flows.summary import summarize
 from flows.tally import Tally
 from flows.task_runs import TaskRuns
 from stages.commits import read_commit

@@ -1,76 +1,25 @@
-"""What a job has come to, read from its manifests."""
+"""What the terminal shows of a job: what it has come to, how far it is, and what failed."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from pathlib import PurePosixPath
 
 from rich.console import Console
 from rich.table import Table
 
+from flows.gallery import INDEX
 from flows.job import Job
 from flows.progress import duration
 from flows.status import JobStatus
-from stages.manifests import newest_manifests, read_manifest
-from stages.records import Failure, Film
-from stages.storage import Output
-
-R = TypeVar("R")
-
-
-FILMS_KEPT = 100
-FAILURES_KEPT = 1000
-
-
-class Summary:
-    """What a job has come to, in memory that does not grow with the job.
-
-    All films and failures are counted; of the films the newest are kept, of the failures the
-    first. Together the counts are every row of the job's input, once it is finished.
-    """
-
-    def __init__(self, output: Output) -> None:
-        """Know nothing of the job at `output` yet."""
-        self.num_films = 0
-        self.num_failures = 0
-        self.duration_s = 0.0
-        self.newest_films: deque[Film] = deque(maxlen=FILMS_KEPT)
-        self.first_failures: list[Failure] = []
-        self._output = output
-        self._read: set[str] = set()
-
-    def read_on(self) -> None:
-        """Read the manifests of the shards that were finished since the last call."""
-        for film in self._read_new("films", Film):
-            self.num_films += 1
-            self.duration_s += film.duration_s
-            self.newest_films.append(film)
-        for failure in self._read_new("failures", Failure):
-            self.num_failures += 1
-            if len(self.first_failures) < FAILURES_KEPT:
-                self.first_failures.append(failure)
-
-    def _read_new(self, table: str, record: type[R]) -> Iterator[R]:
-        for path in newest_manifests(self._output, table):
-            if path not in self._read:
-                yield from read_manifest(self._output, path, record)
-                self._read.add(path)
-
-    def __str__(self) -> str:
-        hours = self.duration_s / 3600
-        return f"{self.num_films} films ({hours:.2f} h), {self.num_failures} failures"
-
-
-def summarize(job: Job) -> Summary:
-    """Read the films and the failures of the shards that are finished."""
-    summary = Summary(job.output)
-    summary.read_on()
-    return summary
+from flows.summary import Summary
+from stages.records import Failure
 
 
 def show_summary(job: Job, summary: Summary, console: Console) -> None:
     """Print where films, sheets and manifests are, and what failed and why."""
     if summary.num_films:
-        console.print(_films_table(job, summary))
+        console.print(_films_table(summary))
+        where = ", ".join(job.output.location(place) for place in ("films", INDEX))
+        console.print(f"films and a page that shows them: {where}", highlight=False, soft_wrap=True)
     if summary.num_failures:
         console.print(_failures_table(summary.first_failures))
     for kept, count, kind in (
@@ -79,7 +28,8 @@ def show_summary(job: Job, summary: Summary, console: Console) -> None:
     ):
         if len(kept) < count:
             console.print(f"{len(kept)} of {count} {kind} are listed", highlight=False)
-    console.print(f"{summary}; manifests in {job.output.location('manifests')}", highlight=False)
+    manifests = job.output.location("manifests")
+    console.print(f"{summary}; manifests: {manifests}", highlight=False, soft_wrap=True)
 
 
 def show_status(status: JobStatus, console: Console) -> None:
@@ -118,16 +68,13 @@ def _requests(status: JobStatus) -> Iterator[str]:
         yield f"window: {status.window}, opens {status.opens}, closes {status.closes}"
 
 
-def _films_table(job: Job, summary: Summary) -> Table:
-    table = Table("story", "seconds", "film", "contact sheet")
+def _films_table(summary: Summary) -> Table:
+    table = Table("seconds", "film", "contact sheet")
     for film in summary.newest_films:
-        table.add_row(
-            film.story_id,
-            f"{film.duration_s:.1f}",
-            job.output.location(film.path),
-            job.output.location(film.sheet_path),
-        )
-    table.columns[2].overflow = table.columns[3].overflow = "fold"
+        files = (PurePosixPath(path).name for path in (film.path, film.sheet_path))
+        table.add_row(f"{film.duration_s:.1f}", *files)
+    for column in table.columns[1:]:
+        column.overflow = "fold"
     return table
 
 

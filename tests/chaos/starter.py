@@ -21,7 +21,7 @@ from flows.config import make_config
 from flows.job import open_job
 from flows.lock import LockedError
 from flows.render import render_flow, run_render
-from flows.report import summarize
+from flows.summary import summarize
 from stages.storage import Output
 from tests.chaos.stages import Trouble, troubled_factories
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from benchmarks.resume import film_of
 from flows.job import read_job
-from flows.report import FAILURES_KEPT, FILMS_KEPT, Summary, show_summary, summarize
+from flows.report import show_summary
+from flows.summary import FAILURES_KEPT, FILMS_KEPT, Summary, summarize
 from stages.manifests import Shard, manifest_path, write_manifest
 from stages.records import Failure, Film
 from stages.storage import Output

@@ -9,9 +9,9 @@ from flows import generations
 from flows.generations import complete_opening, read_generations
 from flows.job import read_config, read_job
 from flows.lock import LockedError, held
-from flows.report import summarize
 from flows.retry import Selection, open_for_retry
 from flows.shards import STAGES, ShardPipeline, render_stage
+from flows.summary import summarize
 from flows.verify import verify
 from stages.manifests import read_manifests
 from stages.records import Failure, Film
