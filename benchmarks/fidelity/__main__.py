@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def plan_of(options: argparse.Namespace) -> Plan:
     """What the command line asks for."""
     config = load_config(options.config, overrides=options.set)
-    revision = model_revision(config.keyframes.model)
+    revision = model_revision(config.keyframes.model.path, config.keyframes.model.revision)
     return Plan(
         config=config,
         work=options.work / revision.replace("/", "-")[:12],

@@ -107,6 +107,7 @@ def clip_results(plan: Plan, method: ClipMethod, kind: str) -> list[Result]:
 
 def _opening(plan: Plan) -> list[str]:
     model = plan.config.keyframes.model
+    revision = model_revision(model.path, model.revision)
     return [
         "# Fidelity of the pocket family",
         "",
@@ -115,7 +116,7 @@ def _opening(plan: Plan) -> list[str]:
         " `python -m benchmarks.fidelity`; do not edit. Intervals are 95 %, bootstrapped over"
         " stories or clips. All methods of a table start from the same noise.",
         "",
-        f"Model `{model.path}`, revision `{model_revision(model)[:12]}`;"
+        f"Model `{model.path}`, revision `{revision[:12]}`;"
         f" {plan.num_stories} stories of {plan.num_panels} panels, {plan.num_seeds} seed(s),"
         f" {plan.num_twins} twins, {plan.num_clips} clips of each kind."
         f" Keyframes: {plan.config.keyframes.num_inference_steps} steps, guidance"
