@@ -96,7 +96,7 @@ def all_to_all(num_panels: int) -> tuple[View, ...]:
 def window(num_panels: int, size: int) -> tuple[View, ...]:
     """Tiles of `size` neighbouring panels, one panel apart (Algorithm 1); all-to-all if one fits.
 
-    Attention memory depends on `size` alone.
+    Attention memory depends on `size` alone; that of the UNet on how many panels a call has.
     """
     tiles = max(num_panels - size, 0) + 1
     return tuple(_together(range(t, min(t + size, num_panels))) for t in range(tiles))

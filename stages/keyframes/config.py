@@ -35,7 +35,11 @@ class ConsistencyConfig(Settings):
     coverage: Literal["window", "star", "none"] = "window"
     """"window": neighbours read each other (Algorithm 1); "star": all read the first panels."""
     window_size: int = Field(default=5, ge=2)
-    """Panels of a tile; attention memory grows with it."""
+    """Neighbours that read each other in a window."""
+    max_panels: int = Field(default=16, ge=2)
+    """Most panels of a UNet call of windows: memory grows with it, not with the story. A longer
+    story is rendered in stretches of so many panels that share `window_size` - 1 of them, so that
+    every window is in a stretch; what stretches predict for a panel that they share is averaged."""
     num_references: int = Field(default=4, ge=1)
     """First panels of a star; they also read each other."""
     sampling_rate: float = Field(default=0.5, ge=0, le=1)
@@ -57,6 +61,14 @@ class ConsistencyConfig(Settings):
     def _start_comes_first(self) -> "ConsistencyConfig":
         if self.start > self.end:
             raise ValueError(f"start: {self.start}, allowed at most end = {self.end}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_window_fits_one_call(self) -> "ConsistencyConfig":
+        if self.coverage == "window" and self.window_size > self.max_panels:
+            raise ValueError(
+                f"window_size: {self.window_size}, allowed at most max_panels = {self.max_panels}"
+            )
         return self
 
     def is_active(self, step_index: int, num_steps: int) -> bool:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,9 +94,16 @@ class Denoiser:
         self._branches_apart = False
 
     def smaller(self) -> "Denoiser":
-        """The same loop with less memory: one panel, or one guidance branch, in a UNet call."""
+        """The same loop with less memory: one panel, or one guidance branch, in a UNet call.
+
+        Stretches are then as short as a window.
+        """
         smaller = copy(self)
-        smaller._config = self._config.model_copy(update={"batch_size": 1})
+        consistency = self._config.consistency
+        consistency = consistency.model_copy(update={"max_panels": consistency.window_size})
+        smaller._config = self._config.model_copy(
+            update={"batch_size": 1, "consistency": consistency}
+        )
         smaller._branches_apart = True
         return smaller
 
@@ -114,14 +121,16 @@ class Denoiser:
         for step_index, timestep in enumerate(scheduler.timesteps):
             model_input = torch.cat([self._noisy_anchors(story, timestep), latents])
             model_input = scheduler.scale_model_input(model_input, timestep)
-            noise_pred = torch.zeros_like(model_input)
+            total = torch.zeros_like(model_input)
+            count = total.new_zeros(len(total), 1, 1, 1)
             step_embeds = self._of_step(embeds, step_index)
             for one in passes(self._config, story, step_index):
                 distinct = list(dict.fromkeys(one.panels))
                 predicted = self._predict(one, model_input, timestep, step_embeds)
-                noise_pred[distinct] = predicted[: len(distinct)]
-            panels_pred = noise_pred[story.num_anchors :]
-            latents = scheduler.step(panels_pred, timestep, latents).prev_sample
+                total[distinct] += predicted[: len(distinct)]
+                count[distinct] += 1
+            noise_pred = total[story.num_anchors :] / count[story.num_anchors :]
+            latents = scheduler.step(noise_pred, timestep, latents).prev_sample
         return latents
 
     def _of_step(self, embeds: PromptEmbeds, step_index: int) -> PromptEmbeds:
@@ -227,9 +236,11 @@ def passes(config: KeyframesConfig, story: StoryLatents, step_index: int) -> Ite
         return
     positions = _positions(consistency, num_all, derive_seed(story.seed, "tokens", step_index))
     if consistency.coverage == "window":
-        views = window(story.num_panels, consistency.window_size)
-        plan = LockStep(anchored(views, num_anchors), positions)
-        yield Pass(tuple(range(num_all)), plan)
+        overlap = consistency.window_size - 1
+        for stretch in stretches(story.num_panels, consistency.max_panels, overlap):
+            views = anchored(window(len(stretch), consistency.window_size), num_anchors)
+            rows = (*range(num_anchors), *(num_anchors + panel for panel in stretch))
+            yield Pass(rows, LockStep(views, _of_rows(positions, rows)))
         return
     num_references = min(consistency.num_references, story.num_panels)
     references = anchored(all_to_all(num_references), num_anchors)
@@ -253,9 +264,21 @@ def _positions(consistency: ConsistencyConfig, num_panels: int, seed: int) -> Po
     return positions
 
 
+def _of_rows(positions: Positions, rows: Sequence[int]) -> Positions:
+    """The positions of some panels of a story."""
+    return lambda num_tokens: positions(num_tokens)[list(rows)]
+
+
 def _reading(followers: range, batch_size: int, bank: Bank) -> Iterator[Pass]:
     for panels in chunks(followers, batch_size):
         yield Pass(panels, ReadReferences(bank, len(panels)))
+
+
+def stretches(num_panels: int, size: int, overlap: int) -> list[range]:
+    """Ranges of `size` neighbouring panels that share at least `overlap`, and hold every panel."""
+    last = max(num_panels - size, 0)
+    starts = [*range(0, last, size - overlap), last]
+    return [range(start, min(start + size, num_panels)) for start in starts]
 
 
 def chunks(panels: range, size: int) -> list[tuple[int, ...]]:

@@ -1,5 +1,7 @@
 """The denoising loop of a whole story, over tiny real UNets and every scheduler."""
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from stages.keyframes.attention import LockStep, ReadReferences, RecordReferences, install_attention
 from stages.keyframes.config import ConsistencyConfig, KeyframesConfig, SchedulerConfig
-from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise, passes
+from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise, passes, stretches
 from stages.models import PromptEmbeds, encode_prompts
 from stages.schedulers import build_scheduler
 from tests.stages.tiny import FAMILIES, Family, tiny_pipeline
@@ -104,6 +106,56 @@ def test_the_batch_size_does_not_change_the_story(
     ]
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 8])
+def test_stretches_hold_every_window_and_are_of_one_size(size: int) -> None:
+    for num_panels, width in itertools.product(range(1, 30), range(2, size + 1)):
+        found = stretches(num_panels, size, width - 1)
+        assert {len(stretch) for stretch in found} == {min(size, num_panels)}
+        for start in range(max(num_panels - width, 0) + 1):
+            one = range(start, min(start + width, num_panels))
+            assert any(set(one) <= set(stretch) for stretch in found), (num_panels, width, one)
+
+
+def test_a_story_ten_times_as_long_needs_no_larger_call_of_the_model(
+    pipelines: dict[Family, Any],
+) -> None:
+    """The memory of a window does not grow with the story."""
+    config = config_of({"window_size": 2, "max_panels": 4}, num_inference_steps=1)
+    rows: list[int] = []
+    unet = pipelines["sd15"].unet
+    hook = unet.conv_in.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    try:
+        for num_panels in (4, 40):
+            denoise(pipelines["sd15"], story_of(num_panels, num_anchors=1), config)
+    finally:
+        hook.remove()
+    assert set(rows) == {2 * (1 + 4)}  # branches of the guidance; an anchor and the panels
+
+
+@pytest.mark.parametrize("branches", ["both", "positive"])
+def test_where_nobody_is_read_stretches_change_nothing(
+    pipelines: dict[Family, Any], branches: str
+) -> None:
+    options: dict[str, Any] = {"window_size": 3, "sampling_rate": 0.0, "branches": branches}
+    whole = denoise(pipelines["sd15"], story_of(9, 1), config_of({**options, "max_panels": 9}))
+    parts = denoise(pipelines["sd15"], story_of(9, 1), config_of({**options, "max_panels": 4}))
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-3)
+
+
+def test_what_a_panel_tells_goes_on_from_stretch_to_stretch(pipelines: dict[Family, Any]) -> None:
+    """Stretches of three that share one panel: after three steps the first panel moved the last."""
+    config = config_of({"window_size": 2, "max_panels": 3})
+    story = story_of(7)
+    other = replace(story, noise=torch.cat([-story.noise[:1], story.noise[1:]]))
+    first, second = (denoise(pipelines["sd15"], each, config) for each in (story, other))
+    moved = (first - second).flatten(1).abs().amax(1)
+    assert (moved > 0).all()
+    alone = config_of({"window_size": 2, "max_panels": 3}, num_inference_steps=1)
+    first, second = (denoise(pipelines["sd15"], each, alone) for each in (story, other))
+    moved = (first - second).flatten(1).abs().amax(1)
+    assert [bool(m > 0) for m in moved] == [True, True, True, False, False, False, False]
 
 
 def test_reading_starts_and_ends_at_its_share_of_the_steps() -> None:
@@ -222,6 +274,11 @@ def test_without_consistency_a_reference_image_changes_nothing(
 def test_karras_sigmas_with_ddim_are_refused() -> None:
     with pytest.raises(ValueError, match="use_karras_sigmas"):
         SchedulerConfig(name="ddim", use_karras_sigmas=True)
+
+
+def test_a_window_wider_than_a_call_of_the_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="window_size: 9, allowed at most max_panels = 8"):
+        ConsistencyConfig(window_size=9, max_panels=8)
 
 
 def test_a_start_after_the_end_is_refused() -> None:
