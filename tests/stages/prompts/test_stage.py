@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -125,22 +127,25 @@ WORDS = st.sampled_from(
     ["Ann", "[Tom]", "she", "They", "runs", "'s", "#", "\\#", "[NC]", "a", '"Oh,"', ".", "- ;"]
 )
 TEXT = st.lists(WORDS, min_size=1, max_size=14).map(" ".join)
+POSE = st.sampled_from([None, "poses/run.png"])
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     prose=TEXT,
-    panels=st.lists(st.tuples(TEXT, st.sampled_from(list(ShotKind))), max_size=4),
+    panels=st.lists(st.tuples(TEXT, st.sampled_from(list(ShotKind)), POSE), max_size=4),
     duration_s=st.none() | st.floats(0.5, 30),
 )
 def test_the_row_of_a_split_renders_to_the_same_film(
     stage: PromptsStage,
     tmp_path_factory: object,
     prose: str,
-    panels: list[tuple[str, ShotKind]],
+    panels: list[tuple[str, ShotKind, str | None]],
     duration_s: float | None,
 ) -> None:
-    written = [panel(text, shot=kind.value) for text, kind in panels]
+    written = [
+        replace(panel(text, shot=kind.value), control_image=pose) for text, kind, pose in panels
+    ]
     told = story(
         *written, text=None if panels else prose, characters=(ANN, TOM), duration_s=duration_s
     )
@@ -155,9 +160,8 @@ def test_the_row_of_a_split_renders_to_the_same_film(
     assert isinstance(again, Story), again
     rendered = render(stage, again)
     assert rendered.shots == board.shots
-    assert [(p.prompt, p.seed, p.caption, p.characters) for p in rendered.panels] == [
-        (p.prompt, p.seed, p.caption, p.characters) for p in board.panels
-    ]
+    kept = attrgetter("prompt", "seed", "caption", "characters", "control_image")
+    assert [kept(p) for p in rendered.panels] == [kept(p) for p in board.panels]
 
 
 def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage) -> None:
