@@ -370,20 +370,21 @@ def _ablation(plan: Plan) -> list[str]:
     return [
         "## Ablation of Consistent Self-Attention",
         "",
-        f"On the first {plan.num_ablation} stories; the window, rate 0.5, {_layers(plan)}, unless a"
-        " line says otherwise. The paper has all layers and both branches.",
+        f"On the first {plan.num_ablation} stories; the window, rate 0.5, {_places(plan)}, unless a"
+        " line says otherwise. The paper has all layers, both branches and all steps.",
         "",
         *_story_tables(rows),
     ]
 
 
-def _layers(plan: Plan) -> str:
-    """Where the configuration lets panels read each other."""
+def _places(plan: Plan) -> str:
+    """Where and when the configuration lets panels read each other."""
     consistency = plan.config.keyframes.consistency
     names = {BLOCKS: "all layers", ("up_blocks",): "the decoder only"}
     layers = names.get(consistency.layers, ", ".join(consistency.layers))
     which = {"both": "both branches", "positive": "the positive branch of the guidance only"}
-    return f"{layers} and {which[consistency.branches]}"
+    steps = f"from {consistency.start:.0%} to {consistency.end:.0%} of the steps"
+    return f"{layers}, {which[consistency.branches]}, {steps}"
 
 
 def _token_results(plan: Plan, kind: str) -> list[Result]:
