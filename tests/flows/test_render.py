@@ -100,7 +100,7 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     output = tmp_path / "killed"
     first = command.start(*command.render(stories, output))
     committed = wait_until(lambda: sorted(output.glob("units/motion/*/*.done.json")), first)
-    processes = psutil.Process(first.pid).children(recursive=True)
+    processes = _processes_of(first.pid)
     kill(first.pid)
     first.wait()
     before = {path: path.read_bytes() for path in committed}
@@ -114,12 +114,25 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     assert second.returncode == 0, errors
     assert pictures(output) == pictures(rendered)
     assert all(path.read_bytes() == content for path, content in before.items())
-    left = [process.name() for process in processes if process.is_running()]
-    # Ray's own agents notice after a minute that their cluster is gone.
-    assert not [name for name in left if "Agent" not in name and not name.startswith("ray:")], left
+    _, left = psutil.wait_procs(processes, timeout=60)
+    assert not left
     states = command.prefect_states("killed")
     assert "Crashed" in states
     assert not {"Running", "Pending"} & set(states)
+
+
+def _processes_of(pid: int) -> list[psutil.Process]:
+    """The processes of a command, but for Ray's own agents.
+
+    They notice after a minute that their cluster is gone.
+    """
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):  # it may end while we look at it
+            name = process.name()
+            if "Agent" not in name and not name.startswith("ray:"):
+                found.append(process)
+    return found
 
 
 def _working_actor(pid: int) -> int | None:
