@@ -69,8 +69,9 @@ def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
     try:
         # In this thread alone: manifests are small, each of Arrow's threads would keep memory for
         # itself, and one that still holds `content` when the interpreter ends aborts the process.
-        table = pq.read_table(io.BytesIO(content), use_threads=False, pre_buffer=False)
-        rows = table.to_pylist()
+        # `pq.read_table` would go through Arrow's datasets, and they through its threads.
+        with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
+            rows = file.read(use_threads=False).to_pylist()
         records = [from_row(record, row) for row in rows]
         for read in records:
             check_places(read)

@@ -94,16 +94,9 @@ class Denoiser:
         self._branches_apart = False
 
     def smaller(self) -> "Denoiser":
-        """The same loop with less memory: one panel, or one guidance branch, in a UNet call.
-
-        Stretches are then as short as a window.
-        """
+        """The same loop with less memory: one panel, or one guidance branch, in a UNet call."""
         smaller = copy(self)
-        consistency = self._config.consistency
-        consistency = consistency.model_copy(update={"max_panels": consistency.window_size})
-        smaller._config = self._config.model_copy(
-            update={"batch_size": 1, "consistency": consistency}
-        )
+        smaller._config = self._config.model_copy(update={"batch_size": 1})
         smaller._branches_apart = True
         return smaller
 
