@@ -109,8 +109,7 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     sizes = ["--set", "pools.render.num_actors=1", "--set", "pools.render.num_cpus=1"]
     second = command.start(*command.render(stories, output, *sizes))
     wait_until(lambda: len(list(output.glob("units/motion/*/*.done.json"))) > len(before), second)
-    actors = _actors(second.pid)  # once: a unit may be over before all processes are looked at
-    kill(wait_until(lambda: _working(actors), second))
+    kill(wait_until(lambda: _working_actor(second.pid), second))
     _, errors = second.communicate(timeout=240)
     assert second.returncode == 0, errors
     assert pictures(output) == pictures(rendered)
@@ -136,18 +135,10 @@ def _processes_of(pid: int) -> list[psutil.Process]:
     return found
 
 
-def _actors(pid: int) -> list[psutil.Process]:
-    """The actors of a command."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [process for process in children if "ray::Worker" in _title(process)]
-
-
-def _title(process: psutil.Process) -> str:
-    with suppress(psutil.Error):  # it may end while we look at it
-        return " ".join(process.cmdline())
-    return ""
-
-
-def _working(actors: list[psutil.Process]) -> int | None:
-    """The process of one that is in the middle of a unit; Ray puts that into its title."""
-    return next((actor.pid for actor in actors if "ray::Worker.run" in _title(actor)), None)
+def _working_actor(pid: int) -> int | None:
+    """The process of an actor that is in the middle of a unit; Ray puts that into its title."""
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):  # it may end while we look at it
+            if "ray::Worker.run" in " ".join(process.cmdline()):
+                return process.pid
+    return None
