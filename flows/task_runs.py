@@ -37,9 +37,11 @@ class TaskRuns:
             How many there were.
         """
         deadline = time.monotonic() + SETTLE_S
-        while (missed := self._missed(client, flow_run_id)) and time.monotonic() < deadline:
+        recorded = read_task_runs(client, flow_run_id)
+        while (missed := self._missed(recorded)) and time.monotonic() < deadline:
             time.sleep(0.5)
-        known = {run.id for run in read_task_runs(client, flow_run_id)} if missed else set()
+            recorded = read_task_runs(client, flow_run_id)
+        known = {run.id for run in recorded}
         for task, run_id, end in missed:
             if run_id not in known:
                 client.create_task_run(task, flow_run_id, str(run_id), id=run_id)
@@ -47,11 +49,9 @@ class TaskRuns:
             client.set_task_run_state(run_id, end, force=True)
         return len(missed)
 
-    def _missed(
-        self, client: SyncPrefectClient, flow_run_id: UUID
-    ) -> list[tuple[Task[..., Any], UUID, State[Any]]]:
+    def _missed(self, recorded: list[TaskRun]) -> list[tuple[Task[..., Any], UUID, State[Any]]]:
         """The runs that ended and did not for the server, with how they ended."""
-        over = {run.id for run in read_task_runs(client, flow_run_id) if _is_over(run)}
+        over = {run.id for run in recorded if _is_over(run)}
         missed = [(task, run) for task, run in self._submitted if run.task_run_id not in over]
         ends = [(task, run.task_run_id, _end_of(run)) for task, run in missed]
         return [(task, run_id, end) for task, run_id, end in ends if end is not None]

@@ -1,6 +1,6 @@
 """The `[keyframes]` section of a configuration; defaults suit the pocket model."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,7 +29,26 @@ class SchedulerConfig(Settings):
         return options
 
 
-class ConsistencyConfig(Settings):
+class StepsConfig(Settings):
+    """The share of the denoising steps in which something is at work."""
+
+    start: float = Field(default=0.0, ge=0, le=1)
+    """Share of the denoising steps after which it begins."""
+    end: float = Field(default=1.0, ge=0, le=1)
+    """Share of the denoising steps after which it stops."""
+
+    @model_validator(mode="after")
+    def _start_comes_first(self) -> Self:
+        if self.start > self.end:
+            raise ValueError(f"start: {self.start}, allowed at most end = {self.end}")
+        return self
+
+    def is_active(self, step_index: int, num_steps: int) -> bool:
+        """Whether it works in this step."""
+        return self.start * num_steps <= step_index < self.end * num_steps
+
+
+class ConsistencyConfig(StepsConfig):
     """Consistent Self-Attention: which panels read which, how much of them, where and when."""
 
     coverage: Literal["window", "star", "none"] = "window"
@@ -52,19 +71,9 @@ class ConsistencyConfig(Settings):
     """Branches of the guidance in which panels read each other. "both": as in the paper.
     "positive": the negative branch sees each panel alone, so that guidance strengthens what the
     panels tell each other as it strengthens what the prompts tell."""
-    start: float = Field(default=0.0, ge=0, le=1)
-    """Share of the denoising steps after which panels begin to read each other."""
-    end: float = Field(default=1.0, ge=0, le=1)
-    """Share of the denoising steps after which they stop."""
 
     @model_validator(mode="after")
-    def _start_comes_first(self) -> "ConsistencyConfig":
-        if self.start > self.end:
-            raise ValueError(f"start: {self.start}, allowed at most end = {self.end}")
-        return self
-
-    @model_validator(mode="after")
-    def _a_window_fits_one_call(self) -> "ConsistencyConfig":
+    def _a_window_fits_one_call(self) -> Self:
         if self.coverage == "window" and self.window_size > self.max_panels:
             raise ValueError(
                 f"window_size: {self.window_size}, allowed at most max_panels = {self.max_panels}"
@@ -73,8 +82,7 @@ class ConsistencyConfig(Settings):
 
     def is_active(self, step_index: int, num_steps: int) -> bool:
         """Whether panels read each other in this step."""
-        inside = self.start * num_steps <= step_index < self.end * num_steps
-        return self.coverage != "none" and inside
+        return self.coverage != "none" and super().is_active(step_index, num_steps)
 
 
 class ImagePromptConfig(IPAdapterConfig):
@@ -89,27 +97,13 @@ class ImagePromptConfig(IPAdapterConfig):
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
 
 
-class ControlNetConfig(PartConfig):
+class ControlNetConfig(PartConfig, StepsConfig):
     """A ControlNet (arXiv 2302.05543), which the panels that have a control image follow."""
 
     path: str
     """A bundled folder, a local folder, or a repository of the hub, of the UNet's own family."""
     conditioning_scale: float = Field(default=1.0, ge=0, le=2)
     """Weight of what the ControlNet adds to the UNet; 0: it changes nothing."""
-    start: float = Field(default=0.0, ge=0, le=1)
-    """Share of the denoising steps after which the ControlNet begins."""
-    end: float = Field(default=1.0, ge=0, le=1)
-    """Share of the denoising steps after which it stops, and leaves details to the prompt."""
-
-    @model_validator(mode="after")
-    def _start_comes_first(self) -> "ControlNetConfig":
-        if self.start > self.end:
-            raise ValueError(f"start: {self.start}, allowed at most end = {self.end}")
-        return self
-
-    def is_active(self, step_index: int, num_steps: int) -> bool:
-        """Whether the ControlNet works in this step."""
-        return self.start * num_steps <= step_index < self.end * num_steps
 
 
 class KeyframesConfig(Settings):

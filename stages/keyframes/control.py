@@ -54,7 +54,8 @@ class Control:
         """What is added to the UNet's features; none of it where no row has a control image.
 
         Args:
-            images: the control images of the B rows, (3, H, W) in [0, 1].
+            images: the control images of the B rows, (3, H, W) in [0, 1], on the UNet's
+                device.
             sample: (B, C, h, w), as the UNet gets it, and so are the rest.
             timestep: the scheduler's.
             text: (B, L, D).
@@ -71,7 +72,7 @@ class Control:
             sample[guided],
             timestep,
             encoder_hidden_states=text[guided],
-            controlnet_cond=torch.stack([*pictures.values()]).to(sample.device, sample.dtype),
+            controlnet_cond=torch.stack([*pictures.values()]).to(sample.dtype),
             conditioning_scale=self._config.conditioning_scale,
             added_cond_kwargs={name: value[guided] for name, value in added_conditions.items()},
             return_dict=False,

@@ -154,9 +154,11 @@ class KeyframesStage:
 
     def _control_images(self, unit: KeyframesUnit, num_references: int) -> dict[int, Tensor]:
         """Those of the panels that have one, by their place after the reference images."""
-        size = (self._config.width, self._config.height)
+        size, device = (self._config.width, self._config.height), self._config.model.device
         return {
-            place: to_control_image(self._read_image("control", panel.control_image, unit), *size)
+            place: to_control_image(
+                self._read_image("control", panel.control_image, unit), *size
+            ).to(device)
             for place, panel in enumerate(unit.panels, start=num_references)
             if panel.control_image is not None
         }

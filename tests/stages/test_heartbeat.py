@@ -17,29 +17,15 @@ from stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUni
 from stages.model_config import ModelConfig
 from stages.motion.stage import MotionConfig, MotionStage, MotionUnit
 from stages.patience import patiently
-from stages.records import Keyframe, Panel, Shot, ShotKind
+from stages.records import Keyframe, Shot, ShotKind
 from stages.video import read_clip
+from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import save_tiny_family
 
-PANELS = tuple(
-    Panel(
-        story_id="kite",
-        keyframe_index=index,
-        panel_index=index,
-        beat=0,
-        prompt=f"a girl with a kite, scene {index}",
-        negative_prompt="blurry",
-        caption="",
-        characters=(),
-        seed=100 + index,
-        splitter="panels",
-        warnings=(),
-    )
-    for index in range(6)
-)
-STORY = KeyframesUnit(story_id="kite", panels=PANELS, reference_images=())
+PANELS = tuple(panel_of(index) for index in range(6))
+STORY = KeyframesUnit(story_id="the-kite", panels=PANELS, reference_images=())
 SHOT = Shot(
-    story_id="kite",
+    story_id="the-kite",
     shot_index=0,
     kind=ShotKind.MOTION,
     text="a girl runs",

@@ -19,7 +19,8 @@ from stages.keyframes.config import ControlNetConfig
 from stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUnit, ReferenceImage
 from stages.model_config import ModelConfig
 from stages.models import load_pipeline
-from stages.records import Keyframe, Panel
+from stages.records import Keyframe
+from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (
     FAMILIES,
     Family,
@@ -57,20 +58,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unit_of(*control_images: str | None) -> KeyframesUnit:
     """A story with a panel for each of the control images."""
     panels = tuple(
-        Panel(
-            story_id="the-kite",
-            keyframe_index=index,
-            panel_index=index,
-            beat=0,
-            prompt=f"a girl with a kite, scene {index}",
-            negative_prompt="blurry",
-            caption="",
-            characters=("Girl",),
-            seed=100 + index,
-            splitter="panels",
-            warnings=(),
-            control_image=f"references/{name}.png" if name else None,
-        )
+        panel_of(index, "Girl", control_image=f"references/{name}.png" if name else None)
         for index, name in enumerate(control_images)
     )
     return KeyframesUnit(story_id="the-kite", panels=panels, reference_images=())

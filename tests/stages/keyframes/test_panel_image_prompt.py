@@ -23,6 +23,7 @@ from stages.keyframes.stage import (
 from stages.model_config import ModelConfig
 from stages.models import load_pipeline
 from stages.records import Keyframe, Panel
+from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (
     EMBEDDING_WIDTH,
     FAMILIES,
@@ -57,22 +58,6 @@ def pictures(tmp_path: Path) -> dict[str, str]:
         paths[name] = str(folder / f"{name}.png")
         Image.fromarray(noise).save(paths[name])
     return paths
-
-
-def panel_of(index: int, *characters: str) -> Panel:
-    return Panel(
-        story_id="the-kite",
-        keyframe_index=index,
-        panel_index=index,
-        beat=0,
-        prompt=f"a kite, scene {index}",
-        negative_prompt="blurry",
-        caption="",
-        characters=characters,
-        seed=100 + index,
-        splitter="panels",
-        warnings=(),
-    )
 
 
 def unit_of(panels: Sequence[Panel], references: dict[str, str] | None = None) -> KeyframesUnit:

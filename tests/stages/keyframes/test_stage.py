@@ -15,8 +15,9 @@ from stages.keyframes.stage import (
     ReferenceImage,
 )
 from stages.model_config import ModelConfig
-from stages.records import File, Panel
+from stages.records import File
 from stages.storage import Output
+from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import FAMILIES, Family, save_tiny_pipeline
 
 
@@ -26,24 +27,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, Path]:
     return {family: save_tiny_pipeline(root / family, family) for family in FAMILIES}
 
 
-def panel_of(index: int) -> Panel:
-    return Panel(
-        story_id="the-kite",
-        keyframe_index=index,
-        panel_index=index,
-        beat=0,
-        prompt=f"a girl with a kite, scene {index}",
-        negative_prompt="blurry",
-        caption="",
-        characters=("Girl",),
-        seed=100 + index,
-        splitter="panels",
-        warnings=(),
-    )
-
-
 def unit_of(num_panels: int, reference_images: tuple[str, ...] = ()) -> KeyframesUnit:
-    panels = tuple(panel_of(i) for i in range(num_panels))
+    panels = tuple(panel_of(i, "Girl") for i in range(num_panels))
     references = tuple(ReferenceImage(character="Girl", path=path) for path in reference_images)
     return KeyframesUnit(story_id="the-kite", panels=panels, reference_images=references)
 
