@@ -35,9 +35,15 @@ class Run:
     """One training run; what a stage needs is made, or read from the work folder, when asked."""
 
     def __init__(self, config: TrainingConfig, work: Path) -> None:
+        """Begin a run, or go on with the one in the folder.
+
+        Raises:
+            ValueError: the folder holds a run of another configuration.
+        """
         self.config = config
         self.work = work
         work.mkdir(parents=True, exist_ok=True)
+        _claim(work / "config.json", config)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -132,6 +138,18 @@ class Run:
         return train_truth(self.config, self.vae, self.pictures, self.work)
 
 
+def _claim(path: Path, config: TrainingConfig) -> None:
+    """Bind a work folder to one configuration: what lies there depends on what came before it, and
+    pictures, latents and weights of two configurations would be mixed without a word."""
+    settings = config.model_dump_json(indent=1, exclude={"device", "num_threads"})
+    make_once(path, lambda temporary: temporary.write_text(settings, encoding="utf-8"))
+    if path.read_text(encoding="utf-8") != settings:
+        raise ValueError(
+            f"--work {path.parent}: holds a run of another configuration ({path.name}); go on with"
+            " that one, or name another folder"
+        )
+
+
 STAGES = ("pictures", "vae", "clip", "images", "predictor", "family", "image_prompt", "truth")
 
 
@@ -143,7 +161,7 @@ def main() -> None:
         "--work", type=Path, default=Path("build/training"), help="caches and checkpoints"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("models/pocket"), help="where the family is written"
+        "--output", type=Path, default=Path("build/pocket"), help="where the family is written"
     )
     parser.add_argument("--stage", choices=STAGES, default="truth", help="the last stage to run")
     arguments = parser.parse_args()

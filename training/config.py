@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 
 class Section(BaseModel):
@@ -145,7 +145,7 @@ class TrainingConfig(Section):
 
     seed: int = 0
     num_threads: PositiveInt = 2
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     world: WorldConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     clip: ClipConfig
@@ -157,6 +157,15 @@ class TrainingConfig(Section):
     truth: TruthConfig = TruthConfig(
         num_steps=2400, batch_size=32, learning_rate=2e-3, decay_share=0.6, ema_decay=0.995
     )
+
+    @model_validator(mode="after")
+    def _a_clip_holds_its_shortest_part(self) -> Self:
+        if self.predictor.min_frames > self.world.num_frames:
+            raise ValueError(
+                f"predictor.min_frames: {self.predictor.min_frames}, allowed at most"
+                f" world.num_frames = {self.world.num_frames}"
+            )
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Self:

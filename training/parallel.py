@@ -4,18 +4,26 @@ Every process draws its own batches and all take the same step with the mean of 
 On few CPU cores this beats more threads, which wait for each other inside every layer.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+PATIENCE = timedelta(days=1)
+"""How long the others wait while the first process draws or encodes the pictures."""
+
 
 def join(device: str) -> None:
-    """Meet the other processes, if `torchrun` started any."""
-    if dist.is_torchelastic_launched():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    """Meet the other processes, if `torchrun` started any; on GPUs each takes its own."""
+    if not dist.is_torchelastic_launched():
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
 
 
 def rank() -> int:

@@ -40,7 +40,7 @@ def test_all_processes_take_the_same_steps_on_their_own_batches(tmp_path: Path) 
     script.write_text(SCRIPT)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     subprocess.run(
-        [*launcher, "--master-port", "29631", str(script), str(tmp_path)],
+        [*launcher, "--standalone", str(script), str(tmp_path)],
         check=True,
         env={"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
         timeout=120,

@@ -1,6 +1,8 @@
 """The whole training, tiny, on the real world and the real models."""
 
-import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,45 +15,99 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from stages.motion.predictor import SemanticMotionPredictor
 from training.__main__ import Run
 from training.config import TrainingConfig
-from training.export import export_family
 
-SHORT = {"num_steps": 2, "batch_size": 2, "learning_rate": 1e-3}
+CONFIG = """
+num_threads = 1
+
+[world]
+num_images = 12
+num_clips = 4
+num_frames = 4
+image_size = 64
+num_held_out = 2
+num_workers = 1
+
+[tokenizer]
+num_captions = 50
+
+[vae]
+block_out_channels = [8, 8, 8, 8]
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+
+[vae.decoder]
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+
+[clip]
+text_dim = 32
+image_dim = 32
+text_layers = 1
+image_layers = 1
+num_steps = 2
+batch_size = 8
+learning_rate = 1e-3
+
+[images]
+block_out_channels = [16, 32]
+image_tokens_share = 0.5
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+
+[predictor]
+min_frames = 3
+num_layers = 2
+hidden_dim = 32
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+
+[motion]
+clip_batch_size = 2
+tokens_dropout = 0.5
+num_steps = 4
+batch_size = 2
+learning_rate = 1e-3
+
+[image_prompt]
+num_steps = 2
+batch_size = 2
+
+[truth]
+channels = [8, 8, 8]
+num_reconstructed = 4
+num_steps = 2
+batch_size = 2
+learning_rate = 1e-3
+"""
 
 
-def tiny_config() -> TrainingConfig:
-    small = {"text_dim": 32, "image_dim": 32, "text_layers": 1, "image_layers": 1}
-    return TrainingConfig.model_validate(
-        {
-            "num_threads": 1,
-            "world": {
-                "num_images": 12,
-                "num_clips": 4,
-                "num_frames": 4,
-                "image_size": 64,
-                "num_held_out": 2,
-                "num_workers": 1,
-            },
-            "tokenizer": {"num_captions": 50},
-            "vae": {**SHORT, "decoder": SHORT, "block_out_channels": [8, 8, 8, 8]},
-            "clip": {**SHORT, "batch_size": 8, **small},
-            "images": {**SHORT, "block_out_channels": [16, 32], "image_tokens_share": 0.5},
-            "predictor": {**SHORT, "num_layers": 2, "hidden_dim": 32},
-            "motion": {**SHORT, "num_steps": 4, "clip_batch_size": 2, "tokens_dropout": 0.5},
-        }
+def train(folder: Path, output: Path) -> None:
+    """What `make pocket` runs: every stage, in two processes."""
+    (folder / "run.toml").write_text(CONFIG)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    run = ["-m", "training", "--config", folder / "run.toml", "--work", folder / "work"]
+    subprocess.run(
+        [*launcher, "--nproc-per-node", "2", *run, "--output", output],
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=600,
     )
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("work")
+    return tmp_path_factory.mktemp("training")
 
 
 @pytest.fixture(scope="module")
 def family(work: Path) -> Path:
     """A family that was trained from nothing."""
-    output = work / "family"
-    export_family(Run(tiny_config(), work).family, output)
-    return output
+    train(work, work / "family")
+    return work / "family"
 
 
 def test_the_family_makes_a_picture_in_the_stock_pipeline(family: Path) -> None:
@@ -84,15 +140,35 @@ def test_weights_are_half_precision_safetensors_and_nothing_is_pickled(family: P
         assert {weight.dtype for weight in load_file(path).values()} == {torch.float16}
 
 
-def test_a_finished_run_trains_nothing_again(
-    work: Path, family: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_every_part_of_the_bundled_family_is_trained(family: Path) -> None:
+    assert parts(family) == parts(Path("models/pocket"))
+
+
+def parts(family: Path) -> set[str]:
+    return {str(path.relative_to(family).parent) for path in family.rglob("*.safetensors")}
+
+
+def test_a_finished_run_trains_nothing_again(work: Path, family: Path, tmp_path: Path) -> None:
+    before = written(work / "work")
+    train(work, tmp_path / "again")
+    assert written(work / "work") == before
+    for path in family.rglob("*.safetensors"):
+        again = tmp_path / "again" / path.relative_to(family)
+        assert again.read_bytes() == path.read_bytes()
+
+
+def written(folder: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_work_of_another_configuration_is_not_mixed_with_this_one(
+    work: Path, family: Path
 ) -> None:
-    before = {p: p.stat().st_mtime_ns for p in work.glob("*") if p.is_file()}
-    with caplog.at_level(logging.INFO):
-        export_family(Run(tiny_config(), work).family, tmp_path)
-    assert {p: p.stat().st_mtime_ns for p in work.glob("*") if p.is_file()} == before
-    weights = "unet/diffusion_pytorch_model.safetensors"
-    assert (tmp_path / weights).read_bytes() == (family / weights).read_bytes()
+    before = written(work / "work")
+    (work / "other.toml").write_text(CONFIG.replace("num_images = 12", "num_images = 16"))
+    with pytest.raises(ValueError, match="another configuration"):
+        Run(TrainingConfig.read(work / "other.toml"), work / "work")
+    assert written(work / "work") == before
 
 
 def test_every_shipped_training_config_is_valid() -> None:
@@ -107,4 +183,11 @@ def test_an_unknown_key_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(text.replace("[vae]", "[vae]\nlearning_rte = 1"))
     with pytest.raises(ValueError, match="learning_rte"):
+        TrainingConfig.read(path)
+
+
+def test_a_clip_shorter_than_its_shortest_part_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG.replace("min_frames = 3", "min_frames = 6"))
+    with pytest.raises(ValueError, match=r"min_frames: 6, allowed at most world.num_frames = 4"):
         TrainingConfig.read(path)
