@@ -26,11 +26,11 @@ from stages.records import Clip, Failure, Film, Keyframe, Panel, to_row
 from stages.scoring.bootstrap import BootstrapMean, Estimate
 from stages.scoring.config import ScoringConfig
 from stages.scoring.frechet import FeatureStatistics, frechet_distance
-from stages.scoring.records import ClipScore, FilmScore, PanelScore
+from stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
 from stages.scoring.stage import ScoringStage, ScoringUnit
 from stages.storage import Output
 
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 """Raised whenever the same pictures would be given other scores than before."""
 
 SCORES: dict[str, type] = {
@@ -38,9 +38,17 @@ SCORES: dict[str, type] = {
     "scores_clips": ClipScore,
     "scores_films": FilmScore,
 }
+JOB_SCORES = "manifests/scores_job/all.parquet"
+"""The means over the whole job, as the terminal shows them."""
 SEALS = "manifests/scores"
 """Folder of the seals and of the summed features for the Frechet distance."""
-KEYS = frozenset({"story_id", "keyframe_index", "shot_index", "kind"})
+NO_FIGURES = frozenset(
+    {
+        *("story_id", "keyframe_index", "shot_index", "kind"),
+        *("seen_place", "seen_time", "seen_figures"),
+    }
+)
+"""Columns of which there is no mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +114,7 @@ def evaluate(job: Job, config: ScoringConfig, reference: str | None = None) -> E
     scorer = _Scorer(job.output, config)
     console = Console(stderr=True)
     seals = [scorer.score(shard) for shard in track(finished, "scoring", console=console)]
-    return Evaluation(
+    evaluation = Evaluation(
         output=job.output.url,
         num_stories=sum(seal.num_stories for seal in seals),
         num_failures=sum(seal.num_failures for seal in seals),
@@ -115,6 +123,39 @@ def evaluate(job: Job, config: ScoringConfig, reference: str | None = None) -> E
         means={table: _means(job.output, table, finished) for table in SCORES},
         frechet=None if reference is None else scorer.frechet(finished, reference),
     )
+    _publish(job.output, list(_job_scores(evaluation)))
+    return evaluation
+
+
+def _publish(output: Output, scores: list[JobScore]) -> None:
+    there = output.exists(JOB_SCORES) and read_manifest(output, JOB_SCORES, JobScore)
+    if there != scores:
+        write_manifest(output, JOB_SCORES, JobScore, scores)
+
+
+def _job_scores(evaluation: Evaluation) -> Iterator[JobScore]:
+    for table, means in evaluation.means.items():
+        for figure, estimate in means.items():
+            if estimate is not None:
+                yield JobScore(
+                    of=table.removeprefix("scores_"),
+                    figure=figure,
+                    mean=estimate.mean,
+                    low=estimate.low,
+                    high=estimate.high,
+                    count=estimate.count,
+                    num_stories=estimate.num_groups,
+                )
+    if evaluation.frechet is not None:
+        yield JobScore(
+            of="job",
+            figure="frechet_distance",
+            mean=evaluation.frechet.distance,
+            low=None,
+            high=None,
+            count=evaluation.frechet.num_keyframes,
+            num_stories=evaluation.num_stories,
+        )
 
 
 class _Scorer:
@@ -224,7 +265,7 @@ def _features_path(shard: Shard) -> str:
 def _means(output: Output, table: str, shards: Iterable[Shard]) -> dict[str, Estimate | None]:
     """The means of a table's figures over all rows; a row without the figure does not count."""
     record = SCORES[table]
-    figures = [field.name for field in fields(record) if field.name not in KEYS]
+    figures = [field.name for field in fields(record) if field.name not in NO_FIGURES]
     means = {name: BootstrapMean() for name in figures}
     for shard in shards:
         rows = sorted(_read(output, table, record, shard), key=lambda row: str(row.story_id))

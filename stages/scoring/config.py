@@ -18,6 +18,9 @@ class ScoringConfig(Settings):
     tokenizer: PartConfig = PartConfig(subfolder="tokenizer")
     image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
+    truth_estimator: PartConfig | None = None
+    """Estimator of who a picture shows, doing what, where and in which clothes. There is one for
+    the pocket world; none: nobody asks."""
     masks: str | None = None
     """Folder or URL with a grey PNG `STORY/0000.png` for each keyframe, white where its characters
     are; they are cut out before they are compared. Where there is none, the whole picture counts.

@@ -25,6 +25,8 @@ def score_film(story_id: str, panels: PanelScores, clips: Sequence[ClipScore]) -
         retrieval=_mean(panel.retrieved for panel in panels.panels),
         character_similarity=_mean(panels.characters.values()),
         copy_rate=_mean(panels.copies.values()),
+        same_characters=_mean(panels.same_characters.values()),
+        same_clothes=_mean(panels.same_clothes.values()),
         clipsim_first=_mean(clip.clipsim_first for clip in clips),
         clipsim_frames=_mean(clip.clipsim_frames for clip in clips),
         perceptual_first=_mean(clip.perceptual_first for clip in clips),

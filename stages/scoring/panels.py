@@ -1,6 +1,6 @@
 """The panels of one story against their prompts and against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,6 +16,7 @@ from stages.scoring.masks import CharacterMasks
 from stages.scoring.records import PanelScore
 from stages.scoring.text_image import clip_score, cosine, retrieved
 from stages.scoring.tiles import Pixels, reduced
+from stages.scoring.truth import Seen, TruthEstimator, same_characters, same_clothes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +26,16 @@ class PanelScores:
     Attributes:
         characters: the similarity of every pair that should show the same character.
         copies: of every pair with different prompts, whether the one copies the other.
+        same_characters, same_clothes: what an estimator of the truth says of every pair that should
+            show the same character; empty without one.
         features: the image embeddings of all of them, summed up.
     """
 
     panels: tuple[PanelScore, ...]
     characters: Mapping[Pair, float]
     copies: Mapping[Pair, bool]
+    same_characters: Mapping[Pair, bool]
+    same_clothes: Mapping[Pair, bool]
     features: FeatureStatistics
 
 
@@ -38,18 +43,27 @@ class PanelScorer:
     """Scores the panels of a story."""
 
     def __init__(
-        self, encoder: ClipEncoder, copy_share: float, masks: CharacterMasks | None = None
+        self,
+        encoder: ClipEncoder,
+        copy_share: float,
+        masks: CharacterMasks | None = None,
+        estimator: TruthEstimator | None = None,
     ) -> None:
         self._encoder = encoder
         self._copy_share = copy_share
         self._masks = masks
+        self._estimator = estimator
 
     def __call__(self, panels: Sequence[Panel], pictures: Sequence[Pixels]) -> PanelScores:
         """Score at least one panel; `pictures` (H, W, 3) are in the order of the panels."""
         prompts = [panel.prompt for panel in panels]
         images, texts = self._encoder.pictures(pictures), self._encoder.texts(prompts)
         cut = images if self._masks is None else self._characters(panels, pictures, self._masks)
-        characters = pair_similarities(cut, character_pairs(panels))
+        pairs = character_pairs(panels)
+        characters = pair_similarities(cut, pairs)
+        seen = self._look(pictures)
+        same = _judged(same_characters, seen, pairs)
+        clothed = _judged(same_clothes, seen, pairs)
         shares = self._copied_shares(prompts, pictures)
         cosines = cosine(images, texts)
         hits = retrieved(images, texts, prompts)
@@ -64,13 +78,24 @@ class PanelScorer:
                     character_similarity=_mean(_of(place, characters)),
                     copied_share=(share := max(_of(place, shares), default=None)),
                     copied=None if share is None else share >= self._copy_share,
+                    same_characters=_mean(_of(place, same)),
+                    same_clothes=_mean(_of(place, clothed)),
+                    seen_place=None if sight is None else sight.place,
+                    seen_time=None if sight is None else sight.time_of_day,
+                    seen_figures=None if sight is None else sight.figures,
                 )
-                for place, panel in enumerate(panels)
+                for place, (panel, sight) in enumerate(zip(panels, seen, strict=True))
             ),
             characters=characters,
             copies={pair: share >= self._copy_share for pair, share in shares.items()},
+            same_characters=same,
+            same_clothes=clothed,
             features=FeatureStatistics.of(images.numpy()),
         )
+
+    def _look(self, pictures: Sequence[Pixels]) -> Sequence[Seen | None]:
+        """What the estimator sees in each picture; nothing without one."""
+        return [None] * len(pictures) if self._estimator is None else self._estimator.look(pictures)
 
     def _characters(
         self, panels: Sequence[Panel], pictures: Sequence[Pixels], masks: CharacterMasks
@@ -90,6 +115,18 @@ class PanelScorer:
             for i, j in combinations(range(len(small)), 2)
             if prompts[i] != prompts[j]
         }
+
+
+def _judged(
+    judge: Callable[[Seen, Seen], bool], seen: Sequence[Seen | None], pairs: Sequence[Pair]
+) -> dict[Pair, bool]:
+    """A judgement of every pair of pictures that the estimator has seen."""
+    both = {(i, j): (seen[i], seen[j]) for i, j in pairs}
+    return {
+        pair: judge(first, second)
+        for pair, (first, second) in both.items()
+        if first is not None and second is not None
+    }
 
 
 def _of(place: int, pairs: Mapping[Pair, float]) -> list[float]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stages.records import ShotKind
+from stages.scoring.truth import SeenFigure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,11 @@ class PanelScore:
         copied_share: how much of the picture is found in a panel of another prompt, in [0, 1],
             the largest of them; null where there is none.
         copied: whether that makes it a copy.
+        same_characters: share of the other panels of the same characters in which the estimator of
+            the truth sees the same ones; null where there is none, or no estimator.
+        same_clothes: share of them in which they also wear the same; who is not found counts as
+            wrong.
+        seen_place, seen_time, seen_figures: what the estimator sees, the surest figure first.
     """
 
     story_id: str
@@ -29,6 +35,11 @@ class PanelScore:
     character_similarity: float | None
     copied_share: float | None
     copied: bool | None
+    same_characters: float | None
+    same_clothes: float | None
+    seen_place: str | None
+    seen_time: str | None
+    seen_figures: tuple[SeenFigure, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +84,8 @@ class FilmScore:
     Attributes:
         character_similarity: mean CLIP cosine over the pairs of panels of the same characters.
         copy_rate: share of the pairs of panels with different prompts that are copies.
+        same_characters, same_clothes: share of the pairs of panels of the same characters in which
+            the estimator of the truth sees the same ones, and in the same clothes.
         static_rate: share of the clips, cuts left out, that stand still.
         worst_join: the largest `join_jump`.
     """
@@ -85,6 +98,8 @@ class FilmScore:
     retrieval: float | None
     character_similarity: float | None
     copy_rate: float | None
+    same_characters: float | None
+    same_clothes: float | None
     clipsim_first: float | None
     clipsim_frames: float | None
     perceptual_first: float | None
@@ -95,3 +110,24 @@ class FilmScore:
     motion_magnitude: float | None
     displacement: float | None
     static_rate: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobScore:
+    """A mean over all rows of a table of scores, or a figure that only a whole job has.
+
+    Attributes:
+        of: "panels", "clips", "films", or "job".
+        figure: a column of that table, or "frechet_distance" (of the keyframes to a reference).
+        low, high: the 95 % interval; null where there is none.
+        count: the rows, or the pictures.
+        num_stories: the stories that they belong to.
+    """
+
+    of: str
+    figure: str
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+    num_stories: int

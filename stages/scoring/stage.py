@@ -9,6 +9,7 @@ from pathlib import Path
 from stages.films.frames import clip_frames
 from stages.films.storyboards import RenderedShard, RenderedStory, naming
 from stages.manifests import Shard
+from stages.models import load_part
 from stages.pictures import read_picture
 from stages.scoring.clips import ClipScorer, ScoredClip, with_joins
 from stages.scoring.config import ScoringConfig
@@ -19,6 +20,7 @@ from stages.scoring.masks import CharacterMasks
 from stages.scoring.panels import PanelScorer
 from stages.scoring.records import ClipScore, FilmScore, PanelScore
 from stages.scoring.tiles import Pixels
+from stages.scoring.truth import TruthEstimator
 from stages.storage import Output
 
 __all__ = ["ScoringConfig", "ScoringStage", "ScoringUnit", "StoryScores"]
@@ -46,20 +48,21 @@ class ScoringStage:
     """Scores stories; a stage that exists has its encoder loaded."""
 
     def __init__(self, *, output_url: str, config: ScoringConfig) -> None:
-        """Load the encoder.
+        """Load the encoder, and the estimator where there is one.
 
         Args:
             output_url: where the rendered stories are.
             config: the encoder, the masks and the limits.
 
         Raises:
-            OSError: a part of the encoder is not there.
+            OSError: a part of the encoder, or the estimator, is not there.
             ValueError: the output cannot be one, or the parts are not those of one CLIP.
         """
         self._output = Output(output_url)
         self._encoder = ClipEncoder(config)
         masks = None if config.masks is None else CharacterMasks(config.masks)
-        self._score_panels = PanelScorer(self._encoder, config.copy_share, masks)
+        estimator = _load_estimator(config)
+        self._score_panels = PanelScorer(self._encoder, config.copy_share, masks, estimator)
         self._score_clip = ClipScorer(self._encoder, config.static_level)
         self._shard = lru_cache(maxsize=1)(partial(RenderedShard, self._output))
 
@@ -93,3 +96,10 @@ class ScoringStage:
             for clip in story.clips:
                 frames: list[Pixels] = list(clip_frames(self._output, clip, Path(name)))
                 yield self._score_clip(clip, frames)
+
+
+def _load_estimator(config: ScoringConfig) -> TruthEstimator | None:
+    if config.truth_estimator is None:
+        return None
+    loaded: TruthEstimator = load_part(TruthEstimator, config.truth_estimator, config.model)
+    return loaded

@@ -80,6 +80,25 @@ class Evidence:
     """Of `place` and `time`: (B, K)."""
 
 
+def same_characters(first: Seen, second: Seen) -> bool:
+    """Whether two pictures show somebody, and both the same ones."""
+    names = {figure.character for figure in first.figures}
+    return bool(names) and names == {figure.character for figure in second.figures}
+
+
+def same_clothes(first: Seen, second: Seen) -> bool:
+    """Whether, beyond that, each of them (the surest figure) wears the same in both."""
+    return same_characters(first, second) and all(
+        _clothes(first, figure.character) == _clothes(second, figure.character)
+        for figure in first.figures
+    )
+
+
+def _clothes(seen: Seen, character: str) -> tuple[str, str, str] | None:
+    figure = seen.figure(character)
+    return None if figure is None else figure.clothes
+
+
 class _Block(nn.Module):
     """Two convolutions around which the input is added."""
 

@@ -22,7 +22,7 @@ from flows.shards import STAGES, ShardPipeline, render_stage
 from stages.commits import Commit, commit
 from stages.manifests import read_manifest, read_manifests, write_manifest
 from stages.records import Clip, Film, Panel
-from stages.scoring.records import ClipScore, FilmScore, PanelScore
+from stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
 from stages.storage import Output
 from tests.flows.inline import InlineRun
 from tests.stages.tiny import save_tiny_clip
@@ -108,13 +108,19 @@ def test_every_panel_clip_and_film_is_scored_and_the_means_are_theirs(
     assert mean["low"] <= mean["mean"] <= mean["high"]
     assert (mean["count"], mean["num_groups"]) == (len(panels), 3)
     assert (found["num_stories"], found["unfinished"]) == (3, [])
+    (of_job,) = (
+        score
+        for score in read_manifests(output, "scores_job", JobScore)
+        if (score.of, score.figure) == ("panels", "text_similarity")
+    )
+    assert (of_job.mean, of_job.count, of_job.num_stories) == (mean["mean"], len(panels), 3)
 
 
 def test_the_table_names_every_figure_and_is_not_mixed_into_json(job: Path, clip: Path) -> None:
     shown = run(job, clip).stdout
     for record in (PanelScore, ClipScore, FilmScore):
         for field in fields(record)[3:]:
-            assert field.name in shown
+            assert (field.name in shown) == (not field.name.startswith("seen_"))
     assert "3 stories scored" in shown
     assert "nan" not in shown.casefold()
 
@@ -191,6 +197,18 @@ def test_keyframes_are_compared_with_a_reference(job: Path, clip: Path, tmp_path
         Image.fromarray(pixels).save(tmp_path / f"{seed}.JPG", format="JPEG")
     other = evaluate(job, clip, "--reference", str(tmp_path))["frechet"]
     assert other["distance"] > 10 * same["distance"] + 1e-3
+    *_, last = read_manifests(Output(str(job)), "scores_job", JobScore)
+    assert (last.figure, last.mean) == ("frechet_distance", other["distance"])
+
+
+def test_the_estimator_of_the_truth_says_what_every_keyframe_shows(job: Path, clip: Path) -> None:
+    settings = ("path=models/pocket", "subfolder=truth_estimator")
+    options = [word for s in settings for word in ("--set", f"scoring.truth_estimator.{s}")]
+    means = evaluate(job, clip, *options)["means"]
+    panels = list(read_manifests(Output(str(job)), "scores_panels", PanelScore))
+    assert {panel.seen_time for panel in panels} <= {"day", "sunset", "night"}
+    assert all(panel.seen_figures is not None for panel in panels)
+    assert 0 <= means["scores_films"]["same_clothes"]["mean"] <= 1
 
 
 def test_bad_input_is_named(job: Path, clip: Path, stories: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Whole stories scored from real files: what wins, what cannot win, what is refused."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from stages.records import ShotKind
 from stages.scoring.stage import ScoringStage, ScoringUnit, StoryScores
 from tests.stages.films.conftest import SHARD, Job
 from tests.stages.scoring.conftest import config_of, scene
+from training import world
+from training.stories import held_out_story
 
 PANELS = 4
 FRAMES = 6
@@ -45,11 +49,10 @@ class Story:
             self.job.shots[place], kind=kind, num_frames=frames.shape[0]
         )
 
-    def score(self, masks: Path | None = None) -> StoryScores:
+    def score(self, masks: Path | None = None, **settings: Any) -> StoryScores:
         self.job.seal()
-        config = config_of(self.clip_folder).model_copy(
-            update={"masks": None if masks is None else str(masks)}
-        )
+        folder = None if masks is None else str(masks)
+        config = config_of(self.clip_folder, masks=folder, **settings)
         stage = ScoringStage(output_url=str(self.job.folder), config=config)
         return stage(ScoringUnit(story_id="fox", shard=SHARD))
 
@@ -196,3 +199,51 @@ def test_a_shard_that_is_not_there_is_named(story: Story) -> None:
     stage = ScoringStage(output_url=str(story.job.folder), config=config_of(story.clip_folder))
     with pytest.raises(FileNotFoundError):
         stage(ScoringUnit(story_id="fox", shard=Shard(index=1, count=2)))
+
+
+ESTIMATOR = {"path": "models/pocket", "subfolder": "truth_estimator"}
+
+
+def drawn(outfits: Sequence[world.Outfit], character: str = "fox") -> list[np.ndarray]:
+    """A picture of the character in each outfit, each at another place and action."""
+    alone = held_out_story(1, num_panels=PANELS)
+    assert len(alone.characters) == 1
+    return [
+        world.draw(
+            replace(
+                panel.scene,
+                time_of_day="day",
+                figures=(replace(panel.scene.figures[0], character=character, outfit=outfit),),
+            )
+        )
+        for panel, outfit in zip(alone.panels, outfits, strict=True)
+    ]
+
+
+def test_the_estimator_tells_whether_a_character_keeps_its_clothes(story: Story) -> None:
+    red, blue = (
+        world.Outfit(top=top, bottom=bottom, hat=hat)
+        for top, bottom, hat in (("red", "black", "yellow"), ("blue", "white", "red"))
+    )
+    story.show(drawn([red, red, red, blue]))
+    scores = story.score(truth_estimator=ESTIMATOR)
+    assert [panel.same_clothes for panel in scores.panels] == pytest.approx([2 / 3] * 3 + [0])
+    assert (scores.film.same_characters, scores.film.same_clothes) == (1, 0.5)
+    (figure,) = scores.panels[3].seen_figures or ()
+    assert (figure.character, figure.clothes) == ("fox", ("blue", "white", "red"))
+    actual = [panel.scene.place for panel in held_out_story(1, num_panels=PANELS).panels]
+    assert [panel.seen_place for panel in scores.panels] == actual
+
+
+def test_a_picture_that_shows_nobody_agrees_with_none(story: Story) -> None:
+    outfit = world.Outfit(top="red", bottom="black", hat="yellow")
+    pictures = drawn([outfit] * PANELS)
+    story.show([*pictures[:-1], np.full_like(pictures[0], 127)])
+    scores = story.score(truth_estimator=ESTIMATOR)
+    assert (scores.panels[3].same_characters, scores.panels[3].same_clothes) == (0, 0)
+    assert scores.film.same_clothes == 0.5
+
+
+def test_without_an_estimator_nobody_is_asked_what_pictures_show(story: Story) -> None:
+    scores = story.score()
+    assert (scores.film.same_clothes, scores.panels[0].seen_figures) == (None, None)
