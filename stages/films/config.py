@@ -62,5 +62,6 @@ class FilmsConfig(Settings):
     encoder_threads: int = Field(default=1, ge=1, le=64)
     """Another number of threads gives other bytes."""
     still_s: float = Field(default=3.0, gt=0, le=600)
-    """Length of the film of a story with a single keyframe, in seconds."""
+    """How long the last keyframe stands where no motion leads to it, in seconds; a story with a
+    single keyframe is only that."""
     sheet: SheetConfig = SheetConfig()

@@ -1,7 +1,7 @@
 """The frames of a story's film, read from its clips one at a time and checked on the way."""
 
 from collections.abc import Iterator
-from itertools import pairwise, repeat
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +22,23 @@ def film_frames(
         output: where the clips and keyframes are.
         story: the records of the story.
         folder: a local folder for the clip being read.
-        still_frames: how often a story's only keyframe is shown.
+        still_frames: how often the last keyframe is shown.
 
     Raises:
         ValueError: a keyframe or a clip is missing, damaged or not what its record says, or a clip
             does not begin and end with its keyframes.
     """
     images = _keyframe_images(output, story)
-    if not story.clips:
-        yield from repeat(next(images), still_frames)
-        return
-    for clip, (first, last) in zip(story.clips, pairwise(images), strict=True):
+    last = next(images)
+    yield last
+    for clip, image in zip(story.clips, images, strict=True):
+        first, last = last, image
         with naming(f"story {story.story_id}: shot {clip.shot_index}"):
             for index, frame in enumerate(clip_frames(output, clip, folder)):
                 _check_keyframe(clip, index, frame, first, last)
-                if index > 0 or clip.shot_index == 0:
+                if index > 0:
                     yield frame
+    yield from repeat(last, still_frames - 1)
 
 
 def _keyframe_images(output: Output, story: RenderedStory) -> Iterator[np.ndarray]:

@@ -60,7 +60,8 @@ class FilmsStage:
     ) -> tuple[Path, Path]:
         film, sheet_file = folder / "film.mp4", folder / "sheet.png"
         sheet = self._empty_sheet(story, cut)
-        frames = film_frames(self._output, story, folder=folder, still_frames=cut.num_frames)
+        still_frames = cut.num_frames - cut.times[-1]
+        frames = film_frames(self._output, story, folder=folder, still_frames=still_frames)
         encode_film(
             film,
             _seen(frames, sheet),
@@ -98,12 +99,11 @@ class _Cut:
     @classmethod
     def of(cls, story: RenderedStory, config: FilmsConfig) -> "_Cut":
         times = story.keyframe_times()
-        num_frames = times[-1] + 1
-        if not story.clips:
-            num_frames = max(1, round(config.still_s * config.fps))
+        still_frames = 1 if story.ends_in_motion else max(1, round(config.still_s * config.fps))
+        num_frames = times[-1] + still_frames
         captions = [panel.caption for panel in story.panels]
         with naming(f"story {story.story_id}"):
-            cues = make_cues(captions, times, num_frames, config.fps)
+            cues = make_cues(captions, story.caption_times(), num_frames, config.fps)
         return cls(times=tuple(times), num_frames=num_frames, cues=tuple(cues))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.manifests import Shard, manifest_path, read_manifest
-from stages.records import Clip, Keyframe, Panel, Shot
+from stages.records import Clip, Keyframe, Panel, Shot, ShotKind
 from stages.storage import Output
 
 
@@ -27,11 +27,26 @@ class RenderedStory:
         shown = self.clips[0] if self.clips else self.keyframes[0]
         return shown.width, shown.height
 
+    @property
+    def ends_in_motion(self) -> bool:
+        """Whether motion leads to the last keyframe, so that the film ends with it."""
+        return bool(self.shots) and self.shots[-1].kind is ShotKind.MOTION
+
     def keyframe_times(self) -> list[int]:
-        """The film frame at which each keyframe is seen."""
+        """The film frame at which each keyframe is first seen."""
         times = [0]
         for shot in self.shots:
             times.append(times[-1] + shot.num_frames - 1)
+        return times
+
+    def caption_times(self) -> list[int]:
+        """The film frame at which the caption of each keyframe begins: with the keyframe.
+
+        Where that is the film's last frame it begins halfway through the shot, to be readable.
+        """
+        times = self.keyframe_times()
+        if self.ends_in_motion:
+            times[-1] = (times[-2] + times[-1] + 1) // 2
         return times
 
 

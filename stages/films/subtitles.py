@@ -19,23 +19,19 @@ class Cue:
 
 
 def make_cues(
-    captions: Sequence[str], times: Sequence[int], num_frames: int, fps: int
+    captions: Sequence[str], starts: Sequence[int], num_frames: int, fps: int
 ) -> list[Cue]:
-    """One cue for each run of equal captions; an empty caption shows nothing.
-
-    A caption stands from its keyframe to the next panel's. The last keyframe is the film's last
-    frame: a caption that is its alone begins halfway through the shot before, to be readable.
+    """One cue for each run of equal captions, to the next one; an empty caption shows nothing.
 
     Args:
         captions: the caption of each keyframe.
-        times: the film frame of each keyframe.
+        starts: the film frame at which each of them begins.
         num_frames: the length of the film, in frames.
         fps: frames per second.
 
     Raises:
         ValueError: a caption is longer than a cue can be.
     """
-    starts = [*times[:-1], (times[-2] + times[-1] + 1) // 2] if len(times) > 1 else list(times)
     texts = [_cue_text(caption) for caption in captions]
     runs = [list(run) for _, run in groupby(range(len(texts)), key=texts.__getitem__)]
     bounds = [*(starts[run[0]] for run in runs), num_frames]

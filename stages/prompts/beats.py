@@ -2,9 +2,19 @@
 
 Neighbouring keyframes are joined by a clip of F frames that holds both, so a film has
 1 + sum(F - 1) frames. The beats of one panel are joined by motion; the panel's own `shot` joins
-its last beat to the next panel.
+its last beat to the next panel:
+
+    motion    rendered; the panel is left at once
+    cut       the next panel is there at once
+    hold      the panel stands for `hold_s`, then as a cut
+    dissolve  the panel fades into the next one for `dissolve_s`
+
+No panel flashes by as a single frame. A cut from a keyframe that no motion has led to is a hold;
+a film whose last keyframe no motion has led to ends with a still of it, `films.still_s` long. That
+still is added by stage 4 and comes on top of the length that is planned here.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -64,31 +74,47 @@ def count_beats(
 ) -> tuple[int, ...]:
     """The beats of each panel: its own number if stated, else what the film's length asks for.
 
-    Beats are spread evenly, one more for the longer texts; a film has at least two keyframes.
+    Beats are spread evenly, one more for the longer texts; a story's only panel has at least two.
     """
     free = [index for index, panel in enumerate(panels) if panel.beats is None]
-    beats = [panel.beats or 1 for panel in panels]
-    extra = _missing_beats(panels, beats, duration_s, timing)
-    if len(beats) == 1 and beats[0] + (extra if free else 0) < 2:
-        return (2,)
+    least = 2 if len(panels) == 1 else 1
+    beats = [panel.beats or least for panel in panels]
+    if duration_s is None or not free:
+        return tuple(beats)
+    due = timing.film_frames(duration_s)
     longest_first = sorted(free, key=lambda index: (-len(panels[index].text), index))
-    for turn in range(extra if free else 0):
-        beats[longest_first[turn % len(free)]] += 1
+    turns = itertools.cycle(longest_first)
+    # Again and again, for a beat adds its motion but may spare its panel from standing.
+    while (missing := due - planned_frames(panels, tuple(beats), timing)) > 0:
+        for index in itertools.islice(turns, math.ceil(missing / (timing.num_frames - 1))):
+            beats[index] += 1
     return tuple(beats)
+
+
+def plan_joins(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[ShotKind, ...]:
+    """What joins each panel to the next: its own `shot`, but a hold for a cut out of stillness."""
+    return tuple(
+        ShotKind.HOLD if panel.shot is ShotKind.CUT and not moved else panel.shot
+        for panel, moved in zip(panels[:-1], _moved_to(panels, beats)[:-1], strict=True)
+    )
 
 
 def planned_frames(
     panels: tuple[PanelInput, ...], beats: tuple[int, ...], timing: FilmTiming
 ) -> int:
-    """Frames of the film."""
-    between = sum(timing.shot_frames(panel.shot) - 1 for panel in panels[:-1])
+    """Frames of the film, its closing still left out."""
+    between = sum(timing.shot_frames(kind) - 1 for kind in plan_joins(panels, beats))
     return 1 + between + sum(count - 1 for count in beats) * (timing.num_frames - 1)
 
 
-def _missing_beats(
-    panels: tuple[PanelInput, ...], beats: list[int], duration_s: float | None, timing: FilmTiming
-) -> int:
-    if duration_s is None:
-        return 0
-    missing = timing.film_frames(duration_s) - planned_frames(panels, tuple(beats), timing)
-    return max(0, math.ceil(missing / (timing.num_frames - 1)))
+def ends_still(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> bool:
+    """Whether the film ends with a still of its last keyframe."""
+    return not _moved_to(panels, beats)[-1]
+
+
+def _moved_to(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[bool, ...]:
+    """Whether motion leads to the last keyframe of each panel."""
+    before = (ShotKind.CUT, *(panel.shot for panel in panels[:-1]))
+    return tuple(
+        count > 1 or shot is ShotKind.MOTION for count, shot in zip(beats, before, strict=True)
+    )

@@ -78,7 +78,7 @@ class PromptsConfig(Settings):
     min_panel_words: Annotated[int, Field(ge=1)] = 2
     """Shorter sentences join a neighbour."""
     hold_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Length of a hold in seconds."""
+    """Length of a hold in seconds, also of the panels that are only cut to and from."""
     dissolve_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Length of a dissolve in seconds."""
     style: str = ""

@@ -76,6 +76,11 @@ def check_tags(text: str, names: Iterable[str]) -> None:
     _check_known(_tagged(text), tuple(names))
 
 
+def says_nobody(text: str) -> bool:
+    """Whether a text says that nobody is in the picture."""
+    return any((name or "").strip() == NO_CHARACTER for _, name in _TAG.findall(text))
+
+
 def escape(text: str) -> str:
     """`text` as markup that stands for itself."""
     return re.sub(r"([#\[\]\\])", r"\\\1", text)

@@ -5,6 +5,8 @@ import re
 
 import pysbd
 
+from stages.prompts.markup import NO_CHARACTER, says_nobody
+
 # A new clause with its own subject; before anything else a cut would tear a phrase.
 _CLAUSE_END = re.compile(
     r"(?:(?<=;)|(?<=,)(?= (?:and then|then|but|so|while|until)\b)"
@@ -64,10 +66,14 @@ def split_to_count(sentences: list[str], count: int) -> list[str]:
 
 
 def merge_short(sentences: list[str], min_words: int) -> list[str]:
-    """Join sentences of fewer than `min_words` words to the one before (the first: after)."""
+    """Join sentences of fewer than `min_words` words to the one before (the first: after).
+
+    A sentence about nobody is joined only with its like.
+    """
     merged: list[str] = []
     for sentence in sentences:
-        if merged and (count_words(sentence) < min_words or count_words(merged[-1]) < min_words):
+        shorter = min(map(count_words, (*merged[-1:], sentence)))
+        if merged and shorter < min_words and _may_join(merged[-1], sentence):
             merged[-1] = f"{merged[-1]} {sentence}"
         else:
             merged.append(sentence)
@@ -75,18 +81,31 @@ def merge_short(sentences: list[str], min_words: int) -> list[str]:
 
 
 def merge_to_count(sentences: list[str], count: int) -> list[str]:
-    """Join the shortest neighbours until no more than `count` are left."""
+    """Join the shortest neighbours until no more than `count` are left, if they can be joined.
+
+    A sentence about nobody is joined only with its like.
+    """
     pieces = list(sentences)
+    nobody = [says_nobody(piece) for piece in pieces]
     while len(pieces) > max(1, count):
         lengths = [len(a) + len(b) for a, b in itertools.pairwise(pieces)]
-        place = lengths.index(min(lengths))
+        places = [place for place in range(len(lengths)) if nobody[place] == nobody[place + 1]]
+        if not places:
+            break
+        place = min(places, key=lengths.__getitem__)
         pieces[place : place + 2] = [f"{pieces[place]} {pieces[place + 1]}"]
+        del nobody[place]
     return pieces
 
 
 def count_words(text: str) -> int:
     """Words between blanks."""
     return len(text.split())
+
+
+def _may_join(before: str, after: str) -> bool:
+    """Whether one picture can show both; a tag alone belongs to what follows it."""
+    return says_nobody(before) == says_nobody(after) or before == f"[{NO_CHARACTER}]"
 
 
 def _cut(text: str, segments: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import transformers
 from diffusers import DiffusionPipeline
 
 from stages.model_config import ModelConfig, resolve
-from stages.prompts.beats import FilmTiming, count_beats, planned_frames
+from stages.prompts.beats import FilmTiming, count_beats, ends_still, plan_joins, planned_frames
 from stages.prompts.characters import caption_of, carry_on, find_subjects, tag_introductions
 from stages.prompts.chat import ChatDirector
 from stages.prompts.compose import (
@@ -135,7 +135,7 @@ class PromptsStage:
         captions = [caption_of(p, parse_markup(p.text, names)) for p in story.panels]
         try:
             texts = director.describe(captions, story.characters)
-        except Exception as error:  # whatever a model does, the rules can split the story
+        except ValueError as error:  # of the answer; a model that cannot run is the pool's affair
             reason = f"chat failed: {type(error).__name__}: {error}"[:300]
             logger.warning("story %s: %s; the rules split it", story.story_id, reason)
             return story, f"rules ({reason})", (f"panels: {reason}",)
@@ -170,9 +170,10 @@ class PromptsStage:
     ) -> tuple[Shot, ...]:
         """One shot for each neighbouring pair; beats of one panel are joined by motion."""
         shots = []
+        joins = plan_joins(story.panels, tuple(panel.beats or 1 for panel in story.panels))
         for index, (first, second) in enumerate(itertools.pairwise(panels)):
             same_panel = first.panel_index == second.panel_index
-            kind = ShotKind.MOTION if same_panel else story.panels[first.panel_index].shot
+            kind = ShotKind.MOTION if same_panel else joins[first.panel_index]
             prompts = written[first.panel_index].prompt, written[second.panel_index].prompt
             shots.append(
                 Shot(
@@ -268,7 +269,8 @@ def _length_warnings(
     if duration_s is None:
         return ()
     frames, asked = planned_frames(panels, beats, timing), timing.film_frames(duration_s)
-    told = f"film: {frames / timing.fps:g} s instead of the {duration_s:g} s asked for:"
+    still = " and its closing still" if ends_still(panels, beats) else ""
+    told = f"film: {frames / timing.fps:g} s{still} instead of the {duration_s:g} s asked for:"
     if frames < asked:
         return (f"{told} the panels state their beats",)
     if frames - asked >= timing.num_frames - 1:

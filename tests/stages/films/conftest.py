@@ -1,7 +1,9 @@
 import dataclasses
 import io
+from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +11,8 @@ from PIL import Image
 from stages.films.config import FilmsConfig, Preset
 from stages.films.stage import FilmsStage, FilmUnit
 from stages.manifests import Shard, manifest_path, write_manifest
-from stages.records import Clip, Film, Keyframe, Panel, Shot, ShotKind
+from stages.motion.frames import cut, dissolve, hold
+from stages.records import Clip, Film, Keyframe, Panel, Shot, ShotKind, Storyboard
 from stages.storage import Output
 from stages.video import write_clip
 
@@ -46,6 +49,17 @@ class Job:
             frames = between(images[i], images[i + 1], num_frames)
             self.shots.append(shot(story_id, i, num_frames))
             self.clips.append(self._clip(story_id, i, frames))
+
+    def add_board(self, board: Storyboard) -> None:
+        """Add what the stages after the prompts make of a storyboard, each keyframe 5 brighter."""
+        images = [picture(5 * panel.keyframe_index, 32, 32) for panel in board.panels]
+        self.panels += board.panels
+        self.shots += board.shots
+        for k, image in enumerate(images):
+            self.keyframes.append(self._keyframe(board.story_id, k, image))
+        for shot, (first, last) in zip(board.shots, pairwise(images), strict=True):
+            clip = self._clip(board.story_id, shot.shot_index, shot_frames(shot, first, last))
+            self.clips.append(dataclasses.replace(clip, kind=shot.kind))
 
     def seal(self) -> None:
         for table, record, rows in (
@@ -97,6 +111,7 @@ class Job:
             height=frames.shape[1],
             width=frames.shape[2],
             seed=200 + index,
+            endpoint_closeness=1.0,
             endpoint_jump=1.0,
             path=file.path,
             size=file.size,
@@ -142,6 +157,35 @@ def picture(brightness: int, width: int, height: int) -> np.ndarray:
 def between(first: np.ndarray, last: np.ndarray, num_frames: int) -> np.ndarray:
     steps = np.linspace(0.0, 1.0, num_frames)[:, None, None, None]
     return np.round(first + steps * (last.astype(float) - first)).astype(np.uint8)
+
+
+def shot_frames(shot: Shot, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    match shot.kind:
+        case ShotKind.CUT:
+            return cut(first, last)
+        case ShotKind.HOLD:
+            return hold(first, last, shot.num_frames)
+        case ShotKind.DISSOLVE:
+            return dissolve(first, last, shot.num_frames)
+        case ShotKind.MOTION:
+            return between(first, last, shot.num_frames)
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def cues_of(path: Path) -> list[tuple[int, int, str]]:
+    """(start, duration, text) of each subtitle, in milliseconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.subtitles[0]
+        return [
+            (packet.pts, packet.duration, text.dialogue.decode())
+            for packet in container.demux(stream)
+            if packet.size
+            for text in packet.decode()
+        ]
 
 
 @pytest.fixture

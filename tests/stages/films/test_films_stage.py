@@ -16,6 +16,7 @@ from stages.films.storyboards import RenderedShard
 from stages.manifests import Shard
 from stages.records import File
 from stages.video import check_film, read_clip
+from tests.stages.films.conftest import cues_of, frames_of
 
 CAPTIONS = ["Zo\u00eb wakes", "Zo\u00eb wakes", "", "\u041a\u043e\u043d\u0435\u0446"]
 SHOTS = [16, 2, 8]
@@ -26,22 +27,6 @@ SHOTS = [16, 2, 8]
 def story(job: Any) -> Any:
     job.add_story("fox", CAPTIONS, SHOTS)
     return job
-
-
-def frames_of(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-def cues_of(path: Path) -> list[tuple[int, int, str]]:
-    with av.open(str(path)) as container:
-        stream = container.streams.subtitles[0]
-        return [
-            (packet.pts, packet.duration, text.dialogue.decode())
-            for packet in container.demux(stream)
-            if packet.size
-            for text in packet.decode()
-        ]
 
 
 def test_a_film_has_each_shared_keyframe_once_and_every_frame_in_order(story: Any) -> None:

@@ -7,14 +7,12 @@ def cue(start_ms: int, end_ms: int, text: str) -> Cue:
     return Cue(start_ms=start_ms, end_ms=end_ms, text=text)
 
 
-def test_a_caption_stands_until_the_next_panel() -> None:
-    cues = make_cues(["one", "two", "three"], [0, 8, 16], 17, 8)
-    assert cues[0] == cue(0, 1000, "one")
-
-
-def test_the_caption_of_the_last_frame_begins_early_enough_to_be_read() -> None:
-    cues = make_cues(["one", "two", "three"], [0, 8, 16], 17, 8)
-    assert cues[1:] == [cue(1000, 1500, "two"), cue(1500, 2125, "three")]
+def test_a_caption_stands_until_the_next_one_and_the_last_to_the_end() -> None:
+    assert make_cues(["one", "two", "three"], [0, 8, 12], 17, 8) == [
+        cue(0, 1000, "one"),
+        cue(1000, 1500, "two"),
+        cue(1500, 2125, "three"),
+    ]
 
 
 def test_beats_of_a_panel_are_one_cue() -> None:
@@ -25,7 +23,7 @@ def test_beats_of_a_panel_are_one_cue() -> None:
 
 
 def test_an_empty_caption_shows_nothing_and_ends_the_one_before() -> None:
-    assert make_cues(["one", " \n", "one", ""], [0, 8, 16, 24], 25, 8) == [
+    assert make_cues(["one", " \n", "one", ""], [0, 8, 16, 20], 25, 8) == [
         cue(0, 1000, "one"),
         cue(2000, 2500, "one"),
     ]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.prompts.beats import FilmTiming, count_beats, planned_frames
+from stages.prompts.beats import FilmTiming, count_beats, plan_joins, planned_frames
 from stages.prompts.config import PromptsConfig
 from stages.records import PanelInput, ShotKind
 from tests.stages.prompts.builders import panel
@@ -34,9 +34,33 @@ def test_stated_beats_are_kept() -> None:
     assert count_beats(given_panels, 60.0, TIMING)[0] == 5
 
 
-def test_a_story_of_one_panel_still_moves() -> None:
+def test_a_story_of_one_panel_moves_unless_it_states_a_single_beat() -> None:
     assert count_beats(panels("a"), None, TIMING) == (2,)
-    assert count_beats((panel("a", beats=1),), None, TIMING) == (2,)
+    assert count_beats((panel("a", beats=1),), None, TIMING) == (1,)
+    assert count_beats((panel("a", beats=1),), 60.0, TIMING) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("shots", "joins"),
+    [
+        ("cut cut cut", "hold hold"),
+        ("motion cut cut motion", "motion cut hold"),
+        ("hold cut motion", "hold hold"),
+        ("dissolve cut motion", "dissolve hold"),
+        ("cut motion motion", "hold motion"),
+    ],
+)
+def test_a_cut_from_a_panel_that_no_motion_has_reached_holds_it_first(
+    shots: str, joins: str
+) -> None:
+    told = tuple(panel("a", shot=shot) for shot in shots.split())
+    assert [kind.value for kind in plan_joins(told, (1,) * len(told))] == joins.split()
+
+
+def test_beats_are_motion_so_that_a_cut_after_them_is_immediate() -> None:
+    told = (panel("a", shot="cut"), panel("b", shot="cut"), panel("c"))
+    assert [kind.value for kind in plan_joins(told, (2, 1, 1))] == ["cut", "hold"]
+    assert planned_frames(told, (2, 1, 1), TIMING) == 1 + 15 + 1 + 8
 
 
 def test_each_kind_of_shot_has_its_length_with_both_keyframes() -> None:

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from tests.stages.prompts.builders import character, story
 from tests.stages.prompts.conftest import MakeStage
@@ -61,3 +66,15 @@ def test_an_answer_cut_short_falls_back_to_the_rules_with_the_reason(
     assert board.panels[0].prompt == "a girl in a red coat runs"
     assert board.panels[0].splitter.startswith("rules (chat failed: ")
     assert any("chat failed" in warning for warning in board.panels[0].warnings)
+
+
+def test_a_model_that_cannot_run_is_a_failure_and_not_an_answer(
+    make_stage: MakeStage, chat_model: str, tmp_path: Path
+) -> None:
+    AutoTokenizer.from_pretrained(chat_model).save_pretrained(tmp_path)
+    # Fewer embeddings than tokens: an index error here, an assert of the device on a GPU.
+    config = LlamaConfig.from_pretrained(chat_model, vocab_size=8, eos_token_id=7, pad_token_id=7)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    stage = make_stage(chat={"model": {"path": str(tmp_path)}})
+    with pytest.raises(IndexError, match="index out of range"):
+        stage(story(text="Ann runs.", characters=(ANN,)))

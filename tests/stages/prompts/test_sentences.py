@@ -68,6 +68,16 @@ def test_the_shortest_neighbours_are_joined_first() -> None:
     assert merge_to_count(["a" * 30, "b", "c", "d" * 30], 3) == ["a" * 30, "b c", "d" * 30]
 
 
+def test_a_picture_of_nobody_is_joined_with_its_like_only() -> None:
+    pieces = ["[NC] a", "b", "[NC] c", "[NC] d", "e", "f"]
+    assert merge_short(pieces, 9) == ["[NC] a", "b", "[NC] c [NC] d", "e f"]
+    assert merge_to_count(pieces, 1) == ["[NC] a", "b", "[NC] c [NC] d", "e f"]
+
+
+def test_a_tag_that_stands_alone_belongs_to_what_follows() -> None:
+    assert merge_short(["Ann runs.", "[NC]", "A house."], 2) == ["Ann runs.", "[NC] A house."]
+
+
 def test_other_languages_have_their_own_sentence_ends() -> None:
     assert (
         len(split_sentences("\u96ea\u304c\u964d\u308b\u3002\u732b\u304c\u5bdd\u308b\u3002", "ja"))

@@ -3,6 +3,7 @@ from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,22 @@ def test_prose_with_more_sentences_than_the_film_has_room_for_is_joined(
     assert " ".join(p.caption for p in board.panels) == text
 
 
+@pytest.mark.parametrize("second", ["[Ann] runs home.", "Ann runs home."])
+def test_prose_that_is_joined_keeps_pictures_of_nobody_apart(
+    stage: PromptsStage, second: str
+) -> None:
+    text = f"[NC] A house. {second} [NC] The lake. [NC] The sea."
+    board = render(stage, story(text=text, characters=(ANN,), duration_s=2.0))
+    assert [p.characters for p in board.panels] == [(), ("Ann",), ()]
+    assert [p.caption for p in board.panels] == ["A house.", "Ann runs home.", "The lake. The sea."]
+
+
+def test_a_story_that_stands_for_less_than_asked_is_told_so(stage: PromptsStage) -> None:
+    board = render(stage, story(panel("a", beats=1), duration_s=60.0))
+    (warning,) = board.panels[0].warnings
+    assert "0.125 s and its closing still instead of the 60 s asked for" in warning
+
+
 def test_a_written_panel_is_never_dropped_and_the_longer_film_is_told(stage: PromptsStage) -> None:
     board = render(stage, story(*["a tree"] * 9, duration_s=2.0))
     assert len(board.panels) == 9
@@ -70,13 +87,13 @@ def test_the_panel_that_starts_a_shot_gives_its_kind_and_beats_are_joined_by_mot
 ) -> None:
     panels = [
         panel("a", shot="hold", beats=2),
-        panel("b", shot="cut"),
+        panel("b", shot="cut", beats=2),
         panel("c", shot="dissolve"),
         panel("d"),
     ]
     board = render(stage, story(*panels))
     assert [(s.kind.value, s.num_frames) for s in board.shots] == [
-        ("motion", 16), ("hold", 9), ("cut", 2), ("dissolve", 9),
+        ("motion", 16), ("hold", 9), ("motion", 16), ("cut", 2), ("dissolve", 9),
     ]  # fmt: skip
 
 
