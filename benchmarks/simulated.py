@@ -163,6 +163,7 @@ class SimulatedMotion:
                 width=SIZE,
                 height=SIZE,
                 seed=shot.seed,
+                endpoint_closeness=1.0,
                 endpoint_jump=1.0,
             ),
         )

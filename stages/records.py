@@ -147,9 +147,11 @@ class Keyframe:
 class Clip:
     """The rendered frames of one shot, both keyframes included, in one lossless video file.
 
-    `endpoint_jump` is the larger of the two mean absolute differences between a keyframe and the
-    generated frame next to it, divided by the median difference between neighbouring frames inside
-    the clip; 0 where nothing was generated. `degraded` is as for keyframes.
+    `endpoint_closeness` is how far, in grey levels, the model's own ends are from the keyframes
+    that stand there: the larger of the two mean absolute differences. `endpoint_jump` is the larger
+    of those between a keyframe and the generated frame next to it, divided by the median difference
+    between neighbouring frames inside the clip. Both are 0 where nothing was generated.
+    `degraded` is as for keyframes.
     """
 
     story_id: str
@@ -162,6 +164,7 @@ class Clip:
     width: int
     height: int
     seed: int
+    endpoint_closeness: float
     endpoint_jump: float
     degraded: bool = False
 

@@ -142,7 +142,11 @@ def _claim(path: Path, config: TrainingConfig) -> None:
     """Bind a work folder to one configuration: what lies there depends on what came before it, and
     pictures, latents and weights of two configurations would be mixed without a word."""
     settings = config.model_dump_json(indent=1, exclude={"device", "num_threads"})
-    make_once(path, lambda temporary: temporary.write_text(settings, encoding="utf-8"))
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(settings, encoding="utf-8")
+
+    make_once(path, write)
     if path.read_text(encoding="utf-8") != settings:
         raise ValueError(
             f"--work {path.parent}: holds a run of another configuration ({path.name}); go on with"

@@ -53,3 +53,22 @@ def endpoint_jump(frames: Pixels) -> float:
     """
     steps = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean(axis=(1, 2, 3))
     return float(max(steps[0], steps[-1]) / max(float(np.median(steps[1:-1])), STILL))
+
+
+def endpoint_closeness(generated: Pixels, first: Pixels, last: Pixels) -> float:
+    """How far a model's own ends are from the keyframes before those are put there.
+
+    Args:
+        generated: (F, H, W, 3) as the model gave them.
+        first, last: the keyframes (H, W, 3).
+
+    Returns:
+        The larger of the two mean absolute differences, in grey levels of 255.
+    """
+    ends = np.abs(generated[[0, -1]].astype(np.int16) - np.stack([first, last]))
+    return float(ends.mean(axis=(1, 2, 3)).max())
+
+
+def with_keyframes(generated: Pixels, first: Pixels, last: Pixels) -> Pixels:
+    """A clip (F, H, W, 3) with the very pixels of its keyframes (H, W, 3) at its ends."""
+    return np.concatenate([first[None], generated[1:-1], last[None]])

@@ -36,7 +36,9 @@ class TransitionRenderer(Protocol):
         """The same renderer on the same models, with less memory."""
 
     def __call__(self, transition: Transition) -> Tensor:
-        """Frames (F, 3, H, W) in [-1, 1], float32 on the CPU; the ends are the keyframes.
+        """Frames (F, 3, H, W) in [-1, 1], float32 on the CPU.
+
+        The ends are the models' own versions of the keyframes, which are still to be put there.
 
         Raises:
             ValueError: the models cannot render this length or size.

@@ -50,7 +50,7 @@ class ClipSampler:
 
     @torch.inference_mode()
     def render(self, transition: Transition, conditions: Conditions) -> Tensor:
-        """Frames (F, 3, H, W) in [-1, 1]; the first and the last are the keyframes themselves.
+        """Frames (F, 3, H, W) in [-1, 1]; the ends are the keyframes as the VAE gives them back.
 
         Raises:
             ValueError: the VAE cannot hold frames of this size.
@@ -69,8 +69,7 @@ class ClipSampler:
                 conditions=conditions,
                 config=self._config,
             )
-        inner = self._decode(latents[0].transpose(0, 1)[1:-1])
-        return torch.cat([keyframes[:1], inner, keyframes[1:]])
+        return self._decode(latents[0].transpose(0, 1))
 
     def _check_size(self, keyframes: Tensor) -> None:
         height, width = keyframes.shape[-2:]

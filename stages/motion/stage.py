@@ -8,7 +8,17 @@ from typing import assert_never
 
 from stages.keyframes.stage import use_deterministic_kernels
 from stages.motion.config import MotionConfig, RendererKind
-from stages.motion.frames import Pixels, cut, dissolve, endpoint_jump, hold, to_image, to_pixels
+from stages.motion.frames import (
+    Pixels,
+    cut,
+    dissolve,
+    endpoint_closeness,
+    endpoint_jump,
+    hold,
+    to_image,
+    to_pixels,
+    with_keyframes,
+)
 from stages.motion.image_prompt import ImagePromptRenderer
 from stages.motion.renderer import Transition, TransitionRenderer
 from stages.motion.smp import SemanticMotionRenderer
@@ -31,7 +41,8 @@ class MotionStage:
         """Load the models.
 
         Raises:
-            ValueError: the models cannot render `config.num_frames`.
+            ValueError: the models cannot render clips of this length or size, or cannot render
+                clips at all.
         """
         use_deterministic_kernels()
         self._config = config
@@ -59,12 +70,20 @@ class MotionStage:
         assert unit.first.keyframe_index == shot.shot_index
         assert unit.last.keyframe_index == shot.shot_index + 1
         try:
-            frames = self._frames(shot, self._read(unit.first), self._read(unit.last))
+            first, last = self._read(unit.first), self._read(unit.last)
+            generated = self._frames(shot, first, last)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from error
-        jump = endpoint_jump(frames) if shot.kind is ShotKind.MOTION else 0.0
-        clip = _clip(shot, frames, self._publish(unit, frames), jump)
-        return (replace(clip, degraded=self._degraded),)
+        if shot.kind is not ShotKind.MOTION:
+            return (self._clip(unit, generated),)
+        frames = with_keyframes(generated, first, last)
+        return (
+            replace(
+                self._clip(unit, frames),
+                endpoint_closeness=endpoint_closeness(generated, first, last),
+                endpoint_jump=endpoint_jump(frames),
+            ),
+        )
 
     def _read(self, keyframe: Keyframe) -> Pixels:
         width, height = self._config.width, self._config.height
@@ -107,6 +126,25 @@ class MotionStage:
         if not MIN_FRAMES <= num_frames <= most:
             raise ValueError(f"{name}: {num_frames}, allowed are {MIN_FRAMES} to {most} frames")
 
+    def _clip(self, unit: MotionUnit, frames: Pixels) -> Clip:
+        """Publish frames as the clip of a unit."""
+        file, (num_frames, height, width, _) = self._publish(unit, frames), frames.shape
+        return Clip(
+            story_id=unit.shot.story_id,
+            shot_index=unit.shot.shot_index,
+            kind=unit.shot.kind,
+            path=file.path,
+            size=file.size,
+            sha256=file.sha256,
+            num_frames=num_frames,
+            width=width,
+            height=height,
+            seed=unit.shot.seed,
+            endpoint_closeness=0.0,
+            endpoint_jump=0.0,
+            degraded=self._degraded,
+        )
+
     def _publish(self, unit: MotionUnit, frames: Pixels) -> File:
         path = f"clips/{unit.shot.story_id}/{unit.shot.shot_index:04d}.mkv"
         with tempfile.TemporaryDirectory() as folder:
@@ -130,20 +168,3 @@ def _check_sizes(first: Pixels, last: Pixels) -> None:
     if first.shape != last.shape:
         sizes = [f"{width} x {height}" for height, width, _ in (first.shape, last.shape)]
         raise ValueError(f"keyframes are {sizes[0]} and {sizes[1]} pixels, must be of one size")
-
-
-def _clip(shot: Shot, frames: Pixels, file: File, jump: float) -> Clip:
-    num_frames, height, width, _ = frames.shape
-    return Clip(
-        story_id=shot.story_id,
-        shot_index=shot.shot_index,
-        kind=shot.kind,
-        path=file.path,
-        size=file.size,
-        sha256=file.sha256,
-        num_frames=num_frames,
-        width=width,
-        height=height,
-        seed=shot.seed,
-        endpoint_jump=jump,
-    )

@@ -31,6 +31,7 @@ def score_film(story_id: str, panels: PanelScores, clips: Sequence[ClipScore]) -
         clipsim_frames=_mean(clip.clipsim_frames for clip in clips),
         perceptual_first=_mean(clip.perceptual_first for clip in clips),
         perceptual_frames=_mean(clip.perceptual_frames for clip in clips),
+        endpoint_closeness=_mean(clip.endpoint_closeness for clip in clips),
         endpoint_jump=_mean(jumps),
         worst_join=max(joins, default=None),
         flicker=_mean(clip.flicker for clip in clips),

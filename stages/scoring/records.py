@@ -51,6 +51,8 @@ class ClipScore:
         clipsim_first, clipsim_frames: mean CLIP cosine of the first frame with each other one, and
             of neighbouring frames, in [-1, 1].
         perceptual_first, perceptual_frames: the perceptual distances of the same pairs, in [0, 4].
+        endpoint_closeness: how far, in grey levels, the model's own ends are from the keyframes
+            that were put there.
         start_jump, end_jump: the step between a keyframe and the generated frame next to it, in
             median steps inside the clip.
         join_jump: the larger step on both sides of the keyframe that this clip shares with the
@@ -68,6 +70,7 @@ class ClipScore:
     clipsim_frames: float | None
     perceptual_first: float | None
     perceptual_frames: float | None
+    endpoint_closeness: float | None
     start_jump: float | None
     end_jump: float | None
     join_jump: float | None
@@ -104,6 +107,7 @@ class FilmScore:
     clipsim_frames: float | None
     perceptual_first: float | None
     perceptual_frames: float | None
+    endpoint_closeness: float | None
     endpoint_jump: float | None
     worst_join: float | None
     flicker: float | None

@@ -61,6 +61,7 @@ class DissolvingMotion:
             width=width,
             height=height,
             seed=shot.seed,
+            endpoint_closeness=1.0,
             endpoint_jump=1.0,
         )
 

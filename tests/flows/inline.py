@@ -170,6 +170,7 @@ def _clip(output: Output, work: Work) -> tuple[Clip, ...]:
             width=8,
             height=8,
             seed=1,
+            endpoint_closeness=1.0,
             endpoint_jump=1.0,
         ),
     )

@@ -24,6 +24,7 @@ CLIP = Clip(
     width=8,
     height=8,
     seed=0,
+    endpoint_closeness=1.0,
     endpoint_jump=1.0,
 )
 FAILURE = Failure(

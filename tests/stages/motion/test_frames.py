@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from stages.motion.frames import endpoint_jump, to_image, to_pixels
+from stages.motion.frames import (
+    endpoint_closeness,
+    endpoint_jump,
+    to_image,
+    to_pixels,
+    with_keyframes,
+)
 
 
 def ramp(levels: list[float]) -> np.ndarray:
@@ -27,3 +33,12 @@ def test_a_jump_at_either_end_is_measured_in_steps_of_the_clip(levels: list[floa
 def test_a_clip_that_stands_still_has_no_jump_and_one_between_keyframes_a_large_one() -> None:
     assert endpoint_jump(ramp([5, 5, 5, 5])) == 0
     assert 1000 < endpoint_jump(ramp([0, 50, 50, 100])) < float("inf")
+
+
+def test_ends_are_judged_before_the_keyframes_are_put_there() -> None:
+    generated = ramp([10, 20, 30, 40, 50])
+    first, last = ramp([11, 45])
+    assert endpoint_closeness(generated, first, last) == 5
+    clip = with_keyframes(generated, first, last)
+    assert endpoint_closeness(clip, first, last) == 0
+    assert np.array_equal(clip[1:-1], generated[1:-1])

@@ -11,6 +11,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
+from stages.model_config import ModelConfig
 from stages.motion.frames import Pixels, to_image, to_pixels
 from stages.motion.parts import load_motion_pipeline
 from stages.motion.renderer import Transition
@@ -19,7 +20,7 @@ from stages.motion.stage import MotionConfig, MotionStage, MotionUnit
 from stages.records import Clip, Keyframe, Shot, ShotKind
 from stages.storage import Output, checksum
 from stages.video import read_clip
-from tests.stages.tiny import MAX_FRAMES
+from tests.stages.tiny import MAX_FRAMES, save_tiny_pipeline
 
 SIZE = 32
 NUM_FRAMES = 6
@@ -81,6 +82,7 @@ def test_a_clip_begins_and_ends_with_the_very_pixels_of_its_keyframes(
     assert np.array_equal(frames[-1], picture(2))
     assert not any(np.array_equal(a, b) for a, b in itertools.pairwise(frames))
     assert clip.endpoint_jump > 0
+    assert clip.endpoint_closeness > 0  # the autoencoder does not give the keyframes back exactly
 
 
 def test_a_model_in_bfloat16_keeps_the_pixels_of_the_keyframes(
@@ -134,7 +136,7 @@ def test_a_cut_shows_both_keyframes_once(
     tmp_path: Path, config: MotionConfig, unit: MotionUnit
 ) -> None:
     clip, frames = render(tmp_path, config, with_shot(unit, kind=ShotKind.CUT))
-    assert (clip.num_frames, clip.endpoint_jump) == (2, 0.0)
+    assert (clip.num_frames, clip.endpoint_jump, clip.endpoint_closeness) == (2, 0.0, 0.0)
     assert np.array_equal(frames, np.stack([picture(1), picture(2)]))
 
 
@@ -173,6 +175,30 @@ def test_a_config_longer_than_the_motion_adapter_knows_is_refused_at_once(
     long = config.model_copy(update={"num_frames": MAX_FRAMES + 1})
     with pytest.raises(ValueError, match=rf"num_frames: {MAX_FRAMES + 1}.* 4 to {MAX_FRAMES}"):
         MotionStage(output_url=str(tmp_path), config=long)
+
+
+@pytest.mark.parametrize("name", ["width", "height"])
+def test_a_configured_size_that_the_vae_cannot_hold_is_refused_at_once(
+    tmp_path: Path, config: MotionConfig, name: str
+) -> None:
+    odd = config.model_copy(update={"width": SIZE, "height": SIZE, name: SIZE + 2})
+    with pytest.raises(ValueError, match=rf"motion\.{name}: 34, allowed are multiples of 4"):
+        MotionStage(output_url=str(tmp_path), config=odd)
+
+
+def test_a_model_that_needs_more_than_a_text_is_refused_at_once(
+    tmp_path: Path, config: MotionConfig
+) -> None:
+    folder = save_tiny_pipeline(tmp_path / "sdxl", "sdxl")
+    other = config.model_copy(update={"model": ModelConfig(path=str(folder))})
+    with pytest.raises(ValueError, match=r"motion\.model .*sdxl: .*'text_time'.* allowed are"):
+        MotionStage(output_url=str(tmp_path), config=other)
+
+
+def test_one_size_of_a_clip_alone_is_refused() -> None:
+    for sizes in ({"width": 64}, {"height": 64}):
+        with pytest.raises(ValueError, match=r"64.*allowed are both, or none of them"):
+            MotionConfig.model_validate(sizes)
 
 
 def test_a_damaged_keyframe_is_refused_by_name(
@@ -288,6 +314,5 @@ def test_the_number_of_frames_decoded_at_once_does_not_show(config: MotionConfig
 def test_a_clip_run_backwards_reads_the_keyframes_backwards(config: MotionConfig) -> None:
     forward = transition()
     backward = dataclasses.replace(forward, first=forward.last, last=forward.first)
-    frames = SemanticMotionRenderer(config)(backward)
-    assert torch.equal(frames[0], forward.last)
-    assert torch.equal(frames[-1], forward.first)
+    renderer = SemanticMotionRenderer(config)
+    torch.testing.assert_close(renderer(backward)[[0, -1]], renderer(forward)[[-1, 0]])
