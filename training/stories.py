@@ -120,7 +120,7 @@ def _acting(scene: Scene, first: Scene, *, action: str, place: str) -> Scene:
         replace(now, character=cast.character, outfit=cast.outfit, action=action)
         for now, cast in zip(scene.figures, first.figures, strict=True)
     )
-    return replace(scene, place=place, figures=figures)
+    return replace(scene, place=place, figures=world.fitted(figures))
 
 
 def open_caption(scene: Scene, rng: np.random.Generator) -> str:

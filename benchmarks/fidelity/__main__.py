@@ -6,6 +6,7 @@ experiments can go side by side. `--only document` writes the page from what is 
 
 import argparse
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,18 @@ from benchmarks.fidelity.experiments import EXPERIMENTS, run, start_logging
 from benchmarks.fidelity.results import Plan
 from flows.config import load_config
 from stages.model_config import model_revision
+
+AMOUNTS = {
+    "stories": (16, "held-out stories"),
+    "ablation": (10, "of them, how many for the ablation"),
+    "panels": (6, "panels of a story"),
+    "seeds": (1, "times that each story is rendered"),
+    "twins": (60, "pictures of the gate"),
+    "clips": (12, "clips of each kind"),
+    "films": (3, "stories that become films"),
+    "true": (400, "true pictures that check the estimators"),
+}
+"""The options that say how much is measured: default and meaning."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,16 +42,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--only", action="append", choices=(*EXPERIMENTS, "document"), help="default: everything"
     )
     parser.add_argument("--processes", type=int, default=2, help="parts run at the same time")
-    for name, default, text in (
-        ("stories", 16, "held-out stories"),
-        ("ablation", 10, "of them, how many for the ablation"),
-        ("panels", 6, "panels of a story"),
-        ("seeds", 1, "times that each story is rendered"),
-        ("twins", 60, "pictures of the gate"),
-        ("clips", 12, "clips of each kind"),
-        ("films", 3, "stories that become films"),
-        ("true", 400, "true pictures that check the estimators"),
-    ):
+    for name, (default, text) in AMOUNTS.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
     return parser.parse_args(arguments)
 
@@ -58,7 +62,16 @@ def plan_of(options: argparse.Namespace) -> Plan:
         num_clips=options.clips,
         num_films=min(options.films, options.stories),
         num_true=options.true,
+        command=command_of(options),
     )
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command that measures the same anew; where it keeps its results changes none of them."""
+    changes = [f"--set={change}" for change in options.set]
+    amounts = [f"--{name}={getattr(options, name)}" for name in AMOUNTS]
+    module = ["python", "-m", "benchmarks.fidelity"]
+    return shlex.join([*module, f"--config={options.config}", *changes, *amounts])
 
 
 def main() -> None:

@@ -4,16 +4,23 @@ Every method gets the first and the last frame of a held-out clip and its captio
 frames between from the same noise. Clips inside one place and between places are told apart;
 motions that end where they began are left out.
 
-Definitions, made before anything was measured. All are means over the frames between the keyframes,
-then over the clips.
+Definitions, made before anything was measured, but for those marked with *. All are means over
+frames, then over the clips.
 
-- Pixel distance: mean squared error against the true frame, pixels in [0, 1].
-- Perceptual distance: against the true frame (`stages.scoring.video.perceptual_distance`).
-- CLIPSIM, first and frames: as in the paper's Table 2, CLIP cosines of the first frame with each
-  other one, and of neighbouring frames; both reward a film that stands still, so that
-- motion is measured: mean absolute difference of neighbouring frames, without the keyframes, over
-  that of the true clips.
-- Tokens: mean squared error of the image encoder's tokens against those of the true frames.
+- Pixel distance: mean squared error against the true frame, pixels in [0, 1], over the frames
+  between the keyframes.
+- Perceptual distance: against the true frame (`stages.scoring.video.perceptual_distance`), over
+  the same frames.
+- CLIPSIM, first and frames, and perceptual distance, first and frames *: as in the paper's Table 2,
+  of the first frame with each other one, and of neighbouring frames, over the whole clip, both true
+  keyframes with it. They reward a film that stands still; the row of the true clips says how alike
+  their frames should be.
+- Motion: mean absolute difference of neighbouring frames, without the keyframes, over that of the
+  true clips. Flicker adds to it, so that two more tell them apart:
+- displacement *: how far textured parts move from frame to frame, in widths of the picture;
+- flicker *: grey levels that come and go again within three frames; both without the keyframes.
+- Tokens: mean squared error of the image encoder's tokens against those of the true frames, over
+  the frames between the keyframes.
 - Jumps of films: the step between a keyframe and the generated frame next to it in median steps
   inside the clip, before any blending; across a join, the larger of the two around the keyframe.
 """
@@ -37,7 +44,7 @@ from stages.image_encoder import ImageEncoder
 from stages.models import load_part
 from stages.motion.config import MotionConfig
 from stages.motion.denoise import Conditions, rows_of_text
-from stages.motion.frames import to_image, to_pixels
+from stages.motion.frames import to_image, to_pixels, with_keyframes
 from stages.motion.parts import load_motion_pipeline
 from stages.motion.predictor import SemanticMotionPredictor, interpolate
 from stages.motion.renderer import Transition
@@ -46,8 +53,15 @@ from stages.motion.smp import join_text_and_motion
 from stages.motion.stage import build_renderer
 from stages.scoring.config import ScoringConfig
 from stages.scoring.encoder import ClipEncoder
-from stages.scoring.motion import endpoint_jumps, join_jump, motion_magnitude
+from stages.scoring.motion import (
+    displacement,
+    endpoint_jumps,
+    flicker,
+    join_jump,
+    motion_magnitude,
+)
 from stages.scoring.video import ImageFeatures, frame_similarity, perceptual_distance
+from stages.seeds import derive_seed
 from training import world
 from training.stories import HeldOutClip, HeldOutStory, held_out_clip
 
@@ -115,9 +129,8 @@ class ClipRenderer:
         )
         if condition is Condition.LATENTS:
             return self._blended(transition, frames)
-        return to_pixels(
-            self._sampler.render(transition, self._read(transition, frames, condition))
-        )
+        generated = self._sampler.render(transition, self._read(transition, frames, condition))
+        return with_keyframes(to_pixels(generated), frames[0], frames[-1])
 
     @torch.inference_mode()
     def tokens(self, frames: Pixels) -> dict[Condition, Tensor]:
@@ -170,6 +183,10 @@ class ClipJudge:
             ),
             "clipsim_first": similarity.clipsim_first,
             "clipsim_frames": similarity.clipsim_frames,
+            "perceptual_first": similarity.perceptual_first,
+            "perceptual_frames": similarity.perceptual_frames,
+            "displacement": displacement(list(frames[inner])),
+            "flicker": flicker(list(frames[inner])),
             "motion": motion_magnitude(list(frames[inner])),
             "true_motion": motion_magnitude(list(true[inner])),
         }
@@ -211,6 +228,23 @@ def measure_clips(plan: Plan, method: ClipMethod) -> None:
         save_strip(method.row, clip.clip_id, [frames])
         method.row.keep(clip.clip_id, judge(frames, true))
     logger.info("%s: %d clips", method.row.name, len(wanted))
+
+
+def true_clips_row(plan: Plan) -> Row:
+    """What the same measures say of the true clips themselves."""
+    return row_of(plan, "clips-drawn", "true clips", plan.config.keyframes.model)
+
+
+def measure_true_clips(plan: Plan) -> None:
+    """Judge the true clips: how alike their frames are, and how they move."""
+    row = true_clips_row(plan)
+    wanted = [clip for clip in clips(plan) if not row.has(clip.clip_id)]
+    if not wanted:
+        return
+    judge = ClipJudge(plan)
+    for clip in wanted:
+        true = true_frames(plan, clip)
+        row.keep(clip.clip_id, judge(true, true))
 
 
 def save_strip(row: Row, unit: str, shots: Sequence[Pixels]) -> None:
@@ -276,7 +310,11 @@ def measure_films(plan: Plan, keyframes: Method) -> None:
         unit = unit_of(story)
         pictures = pictures_of(keyframes.row, unit, len(story.panels))
         shots = [
-            to_pixels(render(_transition(story, index, pictures, fixed)))
+            with_keyframes(
+                to_pixels(render(_transition(story, index, pictures, fixed))),
+                pictures[index],
+                pictures[index + 1],
+            )
             for index in range(len(pictures) - 1)
         ]
         save_strip(row, unit, shots)
@@ -299,6 +337,6 @@ def _transition(
         last=to_image(pictures[index + 1]),
         text=f"{before.prompt}, then {after.prompt}",
         negative_prompt="",
-        seed=before.seed,
+        seed=derive_seed(story.story_id, story.seed, "shot", index),
         num_frames=num_frames,
     )

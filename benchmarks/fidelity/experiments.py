@@ -9,12 +9,19 @@ from types import MappingProxyType
 
 import torch
 
-from benchmarks.fidelity.clips import measure_clips, measure_films, measure_tokens, table2
+from benchmarks.fidelity.clips import (
+    measure_clips,
+    measure_films,
+    measure_tokens,
+    measure_true_clips,
+    table2,
+)
 from benchmarks.fidelity.keyframes import (
     ablation,
     measure_estimator,
     measure_gate,
     measure_stories,
+    measure_true_gate,
     measure_true_stories,
     table1,
 )
@@ -35,13 +42,13 @@ def _ablation(plan: Plan) -> list[Task]:
 
 def _table2(plan: Plan) -> list[Task]:
     methods = [partial(measure_clips, plan, method) for method in table2(plan)]
-    return [*methods, partial(measure_tokens, plan)]
+    return [*methods, partial(measure_true_clips, plan), partial(measure_tokens, plan)]
 
 
 EXPERIMENTS: Mapping[str, Callable[[Plan], list[Task]]] = MappingProxyType(
     {
         "estimator": lambda plan: [partial(measure_estimator, plan)],
-        "gate": lambda plan: [partial(measure_gate, plan)],
+        "gate": lambda plan: [partial(measure_gate, plan), partial(measure_true_gate, plan)],
         "table1": _table1,
         "ablation": _ablation,
         "table2": _table2,

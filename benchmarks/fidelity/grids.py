@@ -10,8 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
 
-NUM_COLOURS = 96
-"""Of a grid's palette; the world is flat enough to need no more."""
+NUM_COLOURS = 256
+"""Of a grid's palette, the most that a PNG's may have: what clothes are worn must be seen."""
+REFINED = 5000
+"""Pixels; k-means betters the palette while a step gives more of them another colour. Without it
+small bright pieces of clothing come out in other colours."""
 GAP = 3
 LABEL_WIDTH = 108
 FONT_SIZE = 12
@@ -37,7 +40,7 @@ def save_grid(path: Path, lines: Sequence[Line], *, side: int) -> None:
         _draw_line(image, line, top, side)
         top += height + GAP
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.quantize(NUM_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(NUM_COLOURS, kmeans=REFINED, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _draw_line(image: Image.Image, line: Line, top: int, side: int) -> None:

@@ -34,6 +34,8 @@ class Plan:
     num_films: int
     num_true: int
     """True pictures on which the estimators are checked."""
+    command: str
+    """What does all this again, for the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

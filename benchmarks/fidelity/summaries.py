@@ -8,11 +8,18 @@ import numpy as np
 
 from benchmarks.fidelity.keyframes import agreement, story_agreements
 from benchmarks.fidelity.results import Result, Row
-from stages.scoring.bootstrap import Estimate, mean_interval
+from benchmarks.fidelity.statistics import (
+    mean_interval,
+    share_difference_interval,
+    share_interval,
+)
+from stages.scoring.bootstrap import Estimate
 from stages.scoring.truth import CLOTHES
 
 Measure = Callable[[Result], Sequence[float]]
 """All values of one kind in a story's result."""
+SIMILARITIES = ("text_similarity", "character_similarity")
+"""Cosines in [-1, 1]."""
 
 
 def _panels(name: str) -> Measure:
@@ -32,12 +39,11 @@ STORY_MEASURES: Mapping[str, Measure] = MappingProxyType(
         "clothes": lambda result: [all(pair) for pair in story_agreements(result)],
         **{name: _part(index) for index, name in enumerate(CLOTHES)},
         **{name: _panels(name) for name in ("character", "action", "place", "time", "number")},
-        **{
-            name: _values(name)
-            for name in ("retrieved", "copied", "text_similarity", "character_similarity")
-        },
+        "cast": lambda result: [one["character"] and one["number"] for one in result["panels"]],
+        **{name: _values(name) for name in ("retrieved", "copied", *SIMILARITIES)},
     }
 )
+"""What is a share of hits, but for `SIMILARITIES`."""
 
 
 def results(row: Row, units: Sequence[str]) -> list[Result]:
@@ -46,16 +52,21 @@ def results(row: Row, units: Sequence[str]) -> list[Result]:
 
 
 def story_estimate(of_stories: Sequence[Result], measure: str) -> Estimate:
-    """The mean of a measure, and its interval over stories."""
+    """The mean of a measure, and its interval over stories.
+
+    Raises:
+        ValueError: no story has a value.
+    """
     taken = [(result["story"], STORY_MEASURES[measure](result)) for result in of_stories]
-    return _mean(
+    interval = mean_interval if measure in SIMILARITIES else share_interval
+    return interval(
         [float(value) for _, values in taken for value in values],
         [story for story, values in taken for _ in values],
     )
 
 
 def story_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> Estimate:
-    """The mean of ours minus theirs, panel by panel of the same noise."""
+    """The share of ours minus that of theirs, panel by panel of the same noise."""
     differences, groups = [], []
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["story"] == other["story"]
@@ -63,19 +74,20 @@ def story_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: 
         pairs = list(zip(measured(mine), measured(other), strict=True))
         differences += [float(a) - float(b) for a, b in pairs]
         groups += [mine["story"]] * len(pairs)
-    return _mean(differences, groups)
+    return share_difference_interval(differences, groups)
 
 
 def clip_estimate(of_clips: Sequence[Result], measure: str) -> Estimate:
     """The mean of a measure over clips."""
-    return _mean([result[measure] for result in of_clips], [str(i) for i in range(len(of_clips))])
+    values = [result[measure] for result in of_clips]
+    return mean_interval(values, [str(index) for index in range(len(values))])
 
 
 def clip_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> Estimate:
     """The mean of ours minus theirs, clip by clip of the same noise."""
     pairs = zip(ours, theirs, strict=True)
     differences = [mine[measure] - other[measure] for mine, other in pairs]
-    return _mean(differences, [str(index) for index in range(len(differences))])
+    return mean_interval(differences, [str(index) for index in range(len(differences))])
 
 
 def chance(of_stories: Sequence[Result]) -> float | None:
@@ -96,13 +108,14 @@ def chance(of_stories: Sequence[Result]) -> float | None:
 
 def flat_estimate(groups: Mapping[str, Sequence[float]]) -> Estimate:
     """The mean of values that come in groups."""
-    return _mean(
-        [float(value) for values in groups.values() for value in values],
-        [group for group, values in groups.items() for _ in values],
-    )
+    return mean_interval(*_flat(groups))
 
 
-def _mean(values: Sequence[float], groups: Sequence[str]) -> Estimate:
-    estimate = mean_interval(values, groups)
-    assert estimate is not None, "no values"
-    return estimate
+def flat_share(groups: Mapping[str, Sequence[bool]]) -> Estimate:
+    """The share of hits that come in groups."""
+    return share_interval(*_flat(groups))
+
+
+def _flat(groups: Mapping[str, Sequence[float]]) -> tuple[list[float], list[str]]:
+    values = [float(value) for of_group in groups.values() for value in of_group]
+    return values, [group for group, of_group in groups.items() for _ in of_group]

@@ -11,18 +11,24 @@ UNLIKE = 0.5
 
 
 def copied_share(first: Floats, second: Floats) -> float:
-    """How much of each of two pictures is found in the other, in [0, 1]; symmetric.
+    """How much of each of two pictures is found in the other or its mirror image, in [0, 1];
+    symmetric.
 
     Every tile of the one is looked for at every place of the other. What counts is the share of
     the tiles with contrast that are found, the smaller of the two ways round; sky and walls agree
     by chance. So a picture is found that was shifted or given a light noise, and so is a copied
     background with the same figure pasted near its old place. The same place drawn anew, or a
-    figure in another pose, is not. A figure pasted far away uncovers and hides so much that only
+    figure in another pose, is not; nor is the same picture in another light, which may be what a
+    prompt asks for. A figure pasted far away uncovers and hides so much that only
     a part of such copies reaches the same share.
 
     Args:
         first, second: pictures as `stages.scoring.tiles.reduced` makes them.
     """
+    return max(_shared(first, second), _shared(first, second[:, ::-1]))
+
+
+def _shared(first: Floats, second: Floats) -> float:
     return min(_found(first, second), _found(second, first))
 
 

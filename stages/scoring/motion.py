@@ -66,24 +66,47 @@ def flicker(frames: Sequence[Pixels]) -> float:
 
 
 def liveliness(frames: Sequence[Pixels]) -> float:
-    """How much the liveliest twentieth of the picture changes from frame to frame, grey levels.
+    """How much the liveliest twentieth of the picture changes from frame to frame, grey levels, or
+    how far it departs from what only blinks or fades, if that is less.
 
     Taken on small pictures, so that noise averages out, and the median over the steps, so that one
     jump, such as that to the last keyframe of a frozen clip, does not count as motion.
     """
     small = [reduced(frame) for frame in frames]
     levels = [_liveliest(first, second) for first, second in pairwise(small)]
-    return float(np.median(levels)) if levels else 0.0
+    departures = _departures(small)
+    return float(min(np.median(each) for each in (levels, departures) if each)) if levels else 0.0
 
 
 def is_static(frames: Sequence[Pixels], level: float) -> bool:
-    """Whether a clip (F, H, W, 3) stands still: its `liveliness` is below `level`."""
+    """Whether a clip (F, H, W, 3) stands still, blinks or fades: its `liveliness` is below
+    `level`."""
     return liveliness(frames) < level
 
 
 def _liveliest(first: Floats, second: Floats) -> float:
     change = np.sort(np.abs(first - second).mean(axis=-1), axis=None)
     return float(change[-max(1, round(LIVELIEST * change.size)) :].mean())
+
+
+def _departures(small: Sequence[Floats]) -> list[float]:
+    """How far each frame is from the nearest mixture of the second, the last but one and white;
+    nothing for these two themselves, nor where there are fewer than three.
+
+    Every frame of a still that blinks or of a fade is such a mixture. The outermost frames are
+    keyframes, which a model's own frames may differ from, standing still.
+    """
+    if len(small) < 3:
+        return []
+    rows = np.stack(small).reshape(len(small), -1)
+    sources = [1, len(rows) - 2]
+    parts = np.stack([*rows[sources], np.full_like(rows[0], 255)], axis=1)
+    mixtures = parts @ np.linalg.lstsq(parts, rows.T, rcond=None)[0]
+    return [
+        _liveliest(frame, mixture.reshape(frame.shape))
+        for place, (frame, mixture) in enumerate(zip(small, mixtures.T, strict=True))
+        if place not in sources
+    ]
 
 
 def displacement(frames: Sequence[Pixels]) -> float:
@@ -140,19 +163,6 @@ def join_jump(before: Sequence[Pixels], after: Sequence[Pixels]) -> float:
 def join_jump_of_steps(before: Sequence[float], after: Sequence[float]) -> float:
     """`join_jump` from the `steps` of both clips, where their frames are no longer at hand."""
     return max(before[-1], after[0]) / _median_step([*before[1:-1], *after[1:-1]])
-
-
-def endpoint_closeness(generated: Sequence[Pixels], first: Pixels, last: Pixels) -> float:
-    """How far a model's own ends are from the keyframes before those are pasted over them.
-
-    Args:
-        generated: (F, H, W, 3) as the model gave them, without the keyframes.
-        first, last: the keyframes (H, W, 3).
-
-    Returns:
-        The larger of the two mean absolute differences, in grey levels.
-    """
-    return max(difference(generated[0], first), difference(generated[-1], last))
 
 
 def _median_step(between: Sequence[float]) -> float:

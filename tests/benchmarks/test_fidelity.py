@@ -1,5 +1,7 @@
 """The benchmark of fidelity: its statistics, its resuming, and one tiny run of all of it."""
 
+import dataclasses
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,13 @@ from benchmarks.fidelity.__main__ import parse, plan_of
 from benchmarks.fidelity.experiments import EXPERIMENTS, run
 from benchmarks.fidelity.grids import Line, save_grid
 from benchmarks.fidelity.results import Plan, Result
-from benchmarks.fidelity.statistics import ratio_interval
+from benchmarks.fidelity.statistics import (
+    mean_interval,
+    ratio_interval,
+    share_difference_interval,
+    share_interval,
+    student,
+)
 from stages.scoring.truth import Seen, SeenFigure
 from tests.stages.tiny import (
     EMBEDDING_WIDTH,
@@ -21,6 +29,7 @@ from tests.stages.tiny import (
     save_tiny_image_prompt,
     tiny_text_encoder,
 )
+from training import world
 from training.config import TruthConfig
 from training.stories import held_out_story
 from training.truth import build_estimator
@@ -78,9 +87,14 @@ def test_the_page_has_every_table_every_target_and_its_pictures(
     for heading in ("Targets", "The estimators", "The gate", "Table 1", "Ablation", "Table 2"):
         assert f"## {heading}" in page
     assert "## Films" in page
-    assert page.count("| right action, with it |") == 1
+    assert f"## What is missed, and why\n\n{document.MISSES.read_text()}" in page
+    assert page.index("## Targets") < page.index("## What is missed") < page.index("## The est")
+    for target in ("right action", "right character and number"):
+        assert page.count(f"| {target}, with it |") == 1
     methods = [one.row.name for one in keyframes.table1(measured)]
     assert methods[-1] == keyframes.BOTH, "the adapter's rows are there where there is one"
+    assert "| as the world draws them |" in page, "the gate's ceiling"
+    assert page.count("| true clips | - |") == 2 * len(clips.KINDS)
     for name in [*methods, keyframes.TRUE, "random, rate 0.3", "grid, rate 0.5", "decoder only"]:
         assert f"| {name} |" in page
     for switch in ("keyframes read", "keyframes not read"):
@@ -91,6 +105,26 @@ def test_the_page_has_every_table_every_target_and_its_pictures(
         if line.startswith("!["):
             with Image.open(tmp_path / line.split("(")[1].rstrip(")")) as picture:
                 assert picture.width > 100
+
+
+def test_the_page_tells_the_command_that_measures_the_same(measured: Plan, tmp_path: Path) -> None:
+    page = document.write_document(measured, tmp_path).read_text()
+    command = page.split("```\n")[1]
+    assert plan_of(parse([*shlex.split(command)[3:], f"--work={measured.work.parent}"])) == measured
+
+
+def test_nothing_is_measured_on_what_the_settings_were_chosen_on(measured: Plan) -> None:
+    tuned = {held_out_story(index, num_panels=3).panels for index in range(32)}
+    assert tuned.isdisjoint(story.panels for story in keyframes.stories(measured))
+    assert min(keyframes.twins(measured)) >= 48
+
+
+def test_a_true_clip_is_nowhere_off_itself_and_moves(measured: Plan) -> None:
+    row = clips.true_clips_row(measured)
+    for clip in clips.clips(measured):
+        result = row.read(clip.clip_id)
+        assert result["pixels"] == result["perceptual"] == 0
+        assert result["motion"] == result["true_motion"] > 0
 
 
 def test_what_was_measured_is_not_measured_again(measured: Plan) -> None:
@@ -164,6 +198,13 @@ def test_a_panel_is_right_only_with_its_own_characters_at_their_action() -> None
     assert result(right)["action"]
     assert result(right)["clothes"] == {true.character: list(clothes)}
     assert not result(right, other)["character"], "somebody else is in the picture"
+
+    def cast(*figures: SeenFigure) -> list[float]:
+        return list(summaries.STORY_MEASURES["cast"]({"panels": [result(*figures)]}))
+
+    assert cast(right) == [True]
+    assert cast(right, right) == cast(right, other) == cast() == [False]
+    assert result(right, right)["character"], "two of them are of the right kind"
     nobody = result()
     assert not (nobody["character"] or nobody["action"] or nobody["number"])
     assert nobody["clothes"] == {true.character: None}
@@ -182,7 +223,7 @@ def test_clothes_agree_only_if_all_three_do_and_both_figures_are_found() -> None
     assert summaries.chance([story, elsewhere]) == pytest.approx(1 / 8)
 
 
-def test_twins_agree_only_if_both_were_found() -> None:
+def test_twins_agree_only_if_exactly_two_were_found() -> None:
     panel = held_out_story(0, num_panels=2).panels[0]
     name = panel.scene.figures[0].character
 
@@ -195,7 +236,86 @@ def test_twins_agree_only_if_both_were_found() -> None:
     assert agree(("red", "red", "blue"), ("red", "red", "blue")) == [True, True, True]
     assert agree(("red", "red", "blue"), ("red", "red", "red")) == [True, True, False]
     assert agree(("red", "red", "blue")) == [False] * 3
+    assert agree(*[("red", "red", "blue")] * 3) == [False] * 3, "three are not twins"
     assert agree() == [False] * 3
+
+
+def test_the_square_around_a_figure_holds_its_body_and_stays_in_the_picture() -> None:
+    for index in range(20):
+        scene = held_out_story(index, num_panels=2).panels[0].scene
+        body = np.repeat(world.mask(scene)[..., None], 3, axis=2).astype(np.uint8)
+        for one in world.figures_of(scene):
+            seen = figure(one.character, ("red", "red", "red"))
+            square = keyframes.around(body, dataclasses.replace(seen, x=one.x, y=one.y))
+            assert square.shape == (45, 45, 3)
+            assert square.mean() > 0.4
+    corner = dataclasses.replace(figure("cat", ("red", "red", "red")), x=1.0, y=0.0)
+    assert (keyframes.around(body, corner) == body[:45, -45:]).all()
+
+
+def results_of(*values: float) -> list[Result]:
+    return [dict.fromkeys(document.CLIP_HEADINGS, value) for value in values]
+
+
+@pytest.mark.parametrize(("behind", "reached"), [((0.9, 1.2), False), ((0.2, 0.2), True)])
+def test_the_predictor_wins_only_if_it_surely_does(
+    behind: tuple[float, float], reached: bool
+) -> None:
+    """Smaller in the mean is not enough; larger is no win where smaller is better."""
+    theirs = {"one": results_of(*[1.1] * 6), "another": results_of(*[5.0] * 6)}
+    claims = list(document._wins("inside", results_of(*behind * 3), theirs))
+    wins = {claim.what.split("'s ")[1].split(",")[0]: claim.reached for claim in claims}
+    assert wins["pixel distance"] is wins["perceptual distance"] is reached
+    assert not wins["CLIPSIM first"]
+    assert all("minus that of one" in claim.measured for claim in claims[:2])
+
+
+def test_students_t_is_that_of_the_tables() -> None:
+    for degrees, t in ((2, 4.303), (3, 3.182), (7, 2.365), (15, 2.131), (1000, 1.962)):
+        assert student(degrees) == pytest.approx(t, rel=0.01)
+
+
+@pytest.mark.parametrize("num_groups", [8, 16])
+def test_the_interval_of_a_mean_of_few_stories_holds_the_truth(num_groups: int) -> None:
+    rng, names = np.random.default_rng(3), [str(i) for i in range(num_groups)]
+    held = 0
+    for _ in range(400):
+        estimate = mean_interval(rng.normal(1, 1, num_groups).tolist(), names)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        held += estimate.low <= 1 <= estimate.high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+@pytest.mark.parametrize("num_groups", [8, 16])
+@pytest.mark.parametrize("share", [0.03, 0.3, 0.9])
+def test_the_interval_of_a_share_in_few_stories_holds_the_truth(
+    num_groups: int, share: float
+) -> None:
+    """Six panels of a story, half as alike as if they were one."""
+    rng = np.random.default_rng(4)
+    names = [str(i) for i in range(num_groups) for _ in range(6)]
+    held = 0
+    for _ in range(300):
+        of_story = rng.beta(share, 1 - share, num_groups)
+        hits = rng.random((num_groups, 6)) < of_story[:, None]
+        estimate = share_interval(hits.ravel().tolist(), names)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert 0 <= estimate.low <= estimate.mean <= estimate.high <= 1
+        held += estimate.low <= share <= estimate.high
+    assert held / 300 >= 0.88
+
+
+def test_a_share_of_all_or_none_is_not_certain() -> None:
+    names = [str(i // 15) for i in range(240)]
+    none, every = share_interval([0.0] * 240, names), share_interval([1.0] * 240, names)
+    assert (none.mean, none.low) == (0, 0)
+    assert none.high == pytest.approx(0.22, abs=0.02), "sixteen stories, not 240 pairs"
+    assert (every.mean, every.high) == (1, 1)
+    same = share_difference_interval([0.0] * 240, names)
+    assert (same.low, same.mean, same.high) == (-none.high, 0, none.high)
+    assert share_interval([1.0] * 6, ["only"] * 6).low is None
 
 
 def test_a_ratio_is_of_means_and_its_interval_holds_the_truth() -> None:

@@ -38,6 +38,12 @@ def test_a_story_keeps_its_characters_and_clothes(stories: list[HeldOutStory]) -
         assert len(set(story.characters)) == len(story.characters)
 
 
+def test_nobody_is_cut_off_though_the_action_is_another(stories: list[HeldOutStory]) -> None:
+    bodies = [world.mask(panel.scene, 64) for story in stories for panel in story.panels]
+    cut_much = [body[:, [0, -1]].sum() > 8 or body[[0, -1]].any() for body in bodies]
+    assert np.mean(cut_much) < 0.03
+
+
 def test_no_two_panels_of_a_story_share_action_or_place(stories: list[HeldOutStory]) -> None:
     for story in stories:
         assert len({panel.scene.figures[0].action for panel in story.panels}) == 4

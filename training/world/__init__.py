@@ -15,7 +15,7 @@ from training.world.records import (
     Scene,
     Sighting,
 )
-from training.world.sampling import sample_clip, sample_scene
+from training.world.sampling import fitted, sample_clip, sample_scene
 
 __all__ = [
     "ACTIONS",
@@ -35,6 +35,7 @@ __all__ = [
     "draw",
     "draw_clip",
     "figures_of",
+    "fitted",
     "mask",
     "sample_clip",
     "sample_scene",

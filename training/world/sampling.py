@@ -50,6 +50,16 @@ def sample_clip(rng: np.random.Generator, num_frames: int = 16) -> Clip:
     return _clip_between(rng, num_frames)
 
 
+def fitted(figures: tuple[Figure, ...]) -> tuple[Figure, ...]:
+    """The figures, left before right, made so small and moved so far that all of one is in the
+    picture, and that two leave each other's clothes free."""
+    if len(figures) < 2:
+        return tuple(_fitted(figure, 0.86) for figure in figures)
+    left, right = (_fitted(_inwards(figure), 0.54) for figure in figures)
+    apart = 0.34 * (left.scale + right.scale)
+    return (left, replace(right, x=max(right.x, left.x + apart)))
+
+
 def _scene(rng: np.random.Generator, *, figures: tuple[Figure, ...]) -> Scene:
     return Scene(
         place=_pick(rng, PLACES),
@@ -92,7 +102,7 @@ def _company(rng: np.random.Generator, kind: str) -> tuple[Figure, ...]:
     if kind == "nobody":
         return ()
     if kind == "one":
-        return (_fitted(first, 0.86),)
+        return fitted((first,))
     second = _twin(rng, first) if kind == "twice" else _companion(rng, first)
     return _side_by_side(rng, first, second)
 
@@ -112,19 +122,12 @@ def _companion(rng: np.random.Generator, first: Figure) -> Figure:
     return replace(_figure(rng), character=_other(rng, CHARACTERS, first.character), action=action)
 
 
-def _side_by_side(rng: np.random.Generator, first: Figure, second: Figure) -> tuple[Figure, Figure]:
-    """Two figures that leave each other's clothes free, one of them often farther away."""
+def _side_by_side(rng: np.random.Generator, first: Figure, second: Figure) -> tuple[Figure, ...]:
+    """Two figures on two sides, one of them often farther away."""
     left = replace(first, x=float(rng.uniform(0.22, 0.34)))
     right = replace(second, x=float(rng.uniform(0.66, 0.78)), phase=float(rng.random()))
-    pair = [
-        _fitted(_inwards(replace(each, scale=float(rng.uniform(0.48, 0.66)))), 0.54)
-        for each in (left, right)
-    ]
-    return (pair[0], replace(pair[1], x=max(pair[1].x, pair[0].x + 0.34 * _summed(pair))))
-
-
-def _summed(pair: list[Figure]) -> float:
-    return sum(figure.scale for figure in pair)
+    pair = (left, right)
+    return fitted(tuple(replace(one, scale=float(rng.uniform(0.48, 0.66))) for one in pair))
 
 
 def _inwards(figure: Figure) -> Figure:
@@ -239,7 +242,7 @@ def _moved(rng: np.random.Generator, figures: tuple[Figure, ...]) -> tuple[Figur
     if len(acting) == 2:
         return _side_by_side(rng, acting[0], acting[1])
     fresh = _figure(rng)
-    return (_fitted(replace(acting[0], x=fresh.x, scale=fresh.scale), 0.86),)
+    return fitted((replace(acting[0], x=fresh.x, scale=fresh.scale),))
 
 
 def _eased(time: float) -> float:

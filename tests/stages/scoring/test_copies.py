@@ -40,6 +40,12 @@ def test_the_same_figure_pasted_elsewhere_on_a_copied_background_is_a_copy(seed:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_mirror_image_is_a_copy(seed: int) -> None:
+    picture, other = scene(seed, figure=(50, 60)), scene(seed, figure=(40, 62))[:, ::-1]
+    assert share(picture, other) == share(other, picture) >= LIMIT
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_another_place_is_no_copy_though_the_figure_is_the_same(seed: int) -> None:
     assert share(scene(seed, figure=(50, 60)), scene(seed + 100, figure=(50, 60))) < LIMIT / 2
 
