@@ -9,9 +9,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from cluster.config import ClusterConfig, PoolConfig
 from flows.window import Window
@@ -97,6 +97,18 @@ class RenderConfig(Settings):
     retention: RetentionConfig = RetentionConfig()
     scoring: ScoringConfig = ScoringConfig()
     storage: StorageConfig = StorageConfig()
+
+    @model_validator(mode="after")
+    def _clips_are_shaped_as_keyframes(self) -> Self:
+        keyframes, motion = self.keyframes, self.motion
+        if motion.width is None or motion.height is None:
+            return self
+        if motion.width * keyframes.height != motion.height * keyframes.width:
+            raise ValueError(
+                f"motion.width x motion.height: {motion.width} x {motion.height}, allowed are the"
+                f" proportions of the keyframes, {keyframes.width} x {keyframes.height}"
+            )
+        return self
 
     def num_open_shards(self, num_stories: int) -> int:
         """Shards of a job of so many stories that are worked on at a time."""
@@ -194,6 +206,8 @@ def _explain(error: ValidationError) -> str:
 
 
 def _explain_one(entry: Any) -> str:
+    if not entry["loc"]:  # of several sections, which the message names
+        return str(entry["msg"])
     key = ".".join(str(part)[:60] for part in entry["loc"])
     if entry["type"] == "extra_forbidden":
         known = ", ".join(sorted(_section(entry["loc"][:-1]).model_fields))

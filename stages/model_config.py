@@ -30,7 +30,9 @@ class ModelConfig(Settings):
     variant: str | None = None
     """Variant of the weight files, such as "fp16"."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights on the worker."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """Where the weights are held."""
 
 
 class PartConfig(Settings):
@@ -39,6 +41,7 @@ class PartConfig(Settings):
     path: str | None = None
     """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
     subfolder: str | None = None
+    """Folder of the part below `path`."""
     revision: str | None = None
     """Commit of a hub repository of its own."""
     variant: str | None = None
@@ -51,6 +54,7 @@ class IPAdapterConfig(Settings):
     path: str = "models/pocket"
     """A bundled folder, a local folder, or a repository of the hub."""
     subfolder: str = "image_prompt"
+    """Folder of the file below `path`."""
     weight_name: str = Field(default="ip-adapter_pocket.safetensors", pattern=r"\.safetensors$")
     """The file; it must belong to the family of the UNet (SD1.5, SD2.1, SDXL, pocket)."""
     revision: str | None = None

@@ -21,14 +21,25 @@ def load_pipeline(config: ModelConfig) -> Any:
 
     The pipeline only holds the parts and encodes prompts; the denoising loops are ours.
     """
+    path = resolve(config.path)
     pipeline = DiffusionPipeline.from_pretrained(
-        resolve(config.path),
+        path,
         revision=config.revision,
         variant=config.variant,
         torch_dtype=torch_dtype(config),
         use_safetensors=True,
+        **_left_out(path, config.revision),
     )
     return pipeline.to(config.device)
+
+
+def _left_out(path: str, revision: str | None) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that leave out SD1.5's safety checker, which no loop calls."""
+    index = DiffusionPipeline.load_config(path, revision=revision)
+    # Families without one would warn of an unknown argument.
+    if "safety_checker" not in index:
+        return {}
+    return {"safety_checker": None, "requires_safety_checker": False}
 
 
 def location(part: PartConfig, model: ModelConfig) -> dict[str, Any]:
@@ -94,7 +105,10 @@ class PromptEmbeds:
 
 @torch.inference_mode()
 def encode_prompts(pipeline: Any, prompts: list[str], negative_prompts: list[str]) -> PromptEmbeds:
-    """Encode P prompts and their P negative prompts with the pipeline's own text encoders."""
+    """Encode P prompts and their P negative prompts with the pipeline's own text encoders.
+
+    An empty negative prompt is zeros where the pipeline asks for it, as SDXL was trained.
+    """
     options = {
         "device": pipeline.device,
         "num_images_per_prompt": 1,
@@ -104,4 +118,14 @@ def encode_prompts(pipeline: Any, prompts: list[str], negative_prompts: list[str
     encoded = pipeline.encode_prompt(prompt=prompts, **options)
     positive, negative = encoded[0], encoded[1]
     pooled = torch.stack([encoded[3], encoded[2]]) if len(encoded) == 4 else None
-    return PromptEmbeds(prompt_embeds=torch.stack([negative, positive]), pooled=pooled)
+    embeds = PromptEmbeds(prompt_embeds=torch.stack([negative, positive]), pooled=pooled)
+    # diffusers does so only where no image has a negative prompt at all.
+    if pipeline.config.get("force_zeros_for_empty_prompt", False):
+        _zero_negatives(embeds, [row for row, text in enumerate(negative_prompts) if not text])
+    return embeds
+
+
+def _zero_negatives(embeds: PromptEmbeds, rows: list[int]) -> None:
+    embeds.prompt_embeds[0, rows] = 0
+    if embeds.pooled is not None:
+        embeds.pooled[0, rows] = 0

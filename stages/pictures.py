@@ -34,8 +34,13 @@ def read_picture(output: Output, keyframe: Keyframe, width: int, height: int) ->
     return np.array(picture)
 
 
-def read_reference(output: Output, path: str) -> Image.Image:
-    """A reference image that was copied into the output: upright, in RGB.
+def read_reference(output: Output, path: str, background: str) -> Image.Image:
+    """A picture that was copied into the output: upright, in RGB.
+
+    Args:
+        output: where it is.
+        path: of the copy, below the output.
+        background: the colour that shows where the picture is transparent, such as "white".
 
     Raises:
         ValueError: it is missing, no picture of an allowed kind, or too large.
@@ -44,13 +49,18 @@ def read_reference(output: Output, path: str) -> Image.Image:
         content = output.read(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: missing from {output.url}") from None
-    return decode_reference(content)[0]
+    picture = decode_reference(content)[0]
+    if picture.mode == "RGB":
+        return picture
+    canvas = Image.new("RGBA", picture.size, background)
+    return Image.alpha_composite(canvas, picture).convert("RGB")
 
 
 def decode_reference(content: bytes) -> tuple[Image.Image, str]:
-    """A picture that a user brought, upright and in RGB, and how the name of its file ends.
+    """A picture that a user brought, upright, and how the name of its file ends.
 
-    Its size is looked at before its pixels are unpacked.
+    It is in RGBA if any of it may be transparent, else in RGB. Its size is looked at before its
+    pixels are unpacked.
 
     Raises:
         ValueError: it is no picture of an allowed kind, or too large.
@@ -63,7 +73,8 @@ def decode_reference(content: bytes) -> tuple[Image.Image, str]:
             if width * height > MAX_REFERENCE_PIXELS:
                 allowed = f"allowed are {MAX_REFERENCE_PIXELS} pixels"
                 raise ValueError(f"is of {width} x {height} pixels, {allowed}")
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+            mode = "RGBA" if image.has_transparency_data else "RGB"
+            picture = ImageOps.exif_transpose(image).convert(mode)
             return picture, REFERENCE_FORMATS[str(image.format)]
     except UnidentifiedImageError:
         kinds = ", ".join(REFERENCE_FORMATS)

@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import posixpath
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -21,11 +22,18 @@ import httpx
 from fsspec.implementations.local import LocalFileSystem
 
 from stages.access_config import ReferencesConfig
+from stages.patience import StorageError, is_passing
 from stages.pictures import MAX_REFERENCE_BYTES, decode_reference
 from stages.records import Character, PanelInput, Story
 from stages.urls import without_credentials
 
 TIMEOUT_S = 30.0
+
+ATTEMPTS = 3
+PAUSE_S = 2.0
+"""Time before an image whose host was away is asked for again, seconds."""
+
+_BUSY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 
 FOLDER = "references"
 """Folder of the copies at an output."""
@@ -55,6 +63,7 @@ class References:
         Raises:
             ValueError: an image is not where it may be, cannot be read, or is no allowed picture;
                 the message names the character or the panel, and the image.
+            StorageError: an image may be read another time; its message names the same.
         """
         folder = posixpath.dirname(story.source_file)
         characters = tuple(self._adopt_character(one, folder) for one in story.characters)
@@ -73,10 +82,12 @@ class References:
     def _adopt(self, image: str | None, folder: str, place: str) -> str | None:
         if image is None:
             return None
+        shown = without_credentials(image)[:200]
         try:
             return self._copy(image, folder)
+        except StorageError as error:
+            raise StorageError(f"{place} {shown!r} {error}") from None
         except ValueError as error:
-            shown = without_credentials(image)[:200]
             raise ValueError(f"{place} {shown!r} {error}") from None
 
     def _copy(self, image: str, folder: str) -> str:
@@ -89,18 +100,28 @@ class References:
         return self._copies[folder, image]
 
     def _read(self, image: str, folder: str) -> bytes:
-        try:
-            if image.startswith("https://"):
-                return _fetch(image, self._config)
-            if image.startswith("s3://"):
-                return _read_s3(image, self._config)
-            path = _beside(image, folder, self._filesystem)
-            return _limited(self._filesystem, path)
-        except ValueError:
-            raise
-        except Exception as error:  # every file system has its own exceptions
-            reason = getattr(error, "strerror", None) or without_credentials(str(error))
-            raise ValueError(f"cannot be read: {reason or type(error).__name__}") from None
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._read_once(image, folder)
+            except ValueError:
+                raise
+            except Exception as error:  # every file system has its own exceptions
+                reason = getattr(error, "strerror", None) or without_credentials(str(error))
+                told = f"cannot be read: {reason or type(error).__name__}"
+                if not is_passing(error):
+                    raise ValueError(told) from None
+                if attempt == ATTEMPTS:
+                    raise StorageError(told) from None
+            time.sleep(PAUSE_S)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _read_once(self, image: str, folder: str) -> bytes:
+        if image.startswith("https://"):
+            return _fetch(image, self._config)
+        if image.startswith("s3://"):
+            return _read_s3(image, self._config)
+        path = _beside(image, folder, self._filesystem)
+        return _limited(self._filesystem, path)
 
 
 def _beside(image: str, folder: str, filesystem: Any) -> str:
@@ -155,6 +176,8 @@ def _fetch(image: str, config: ReferencesConfig) -> bytes:
         httpx.Client(transport=transport, timeout=TIMEOUT_S) as client,
         client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
     ):
+        if response.is_server_error or response.status_code in _BUSY:
+            raise TimeoutError(f"the host answers {response.status_code}")  # which may pass
         if response.status_code != httpx.codes.OK:
             raise ValueError(f"cannot be read: the host answers {response.status_code}")
         return b"".join(_up_to_limit(response.iter_raw()))
@@ -170,7 +193,12 @@ def _up_to_limit(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _address(host: str, port: int, config: ReferencesConfig) -> str:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise TimeoutError(error.strerror) from error  # which may pass
+        raise
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
         if not (config.private_addresses or ipaddress.ip_address(address).is_global):

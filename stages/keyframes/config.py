@@ -12,8 +12,11 @@ class SchedulerConfig(Settings):
     """The sampler; all are deterministic. The noise schedule itself comes from the model."""
 
     name: Literal["ddim", "dpmsolver++", "euler"] = "ddim"
+    """"dpmsolver++" is of second order and needs fewer steps."""
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    """How the steps are spread over the noise levels, as diffusers names it."""
     use_karras_sigmas: bool = False
+    """Noise levels of Karras et al. (arXiv 2206.00364); not with ddim."""
 
     @model_validator(mode="after")
     def _karras_sigmas_need_sigmas(self) -> "SchedulerConfig":
@@ -56,17 +59,21 @@ class ConsistencyConfig(StepsConfig):
     window_size: int = Field(default=5, ge=2)
     """Neighbours that read each other in a window."""
     max_panels: int = Field(default=16, ge=2)
-    """Most panels of a UNet call of windows: memory grows with it, not with the story. A longer
-    story is rendered in stretches of so many panels that share `window_size` - 1 of them, so that
-    every window is in a stretch; what stretches predict for a panel that they share is averaged."""
+    """Most panels of a UNet call of windows, the reference images of the characters among them:
+    memory grows with it, not with the story. A longer story is rendered in stretches of so many
+    panels that share `window_size` - 1 of them, so that every window is in a stretch; what
+    stretches predict for a panel that they share is averaged. A story is refused if a window and
+    its reference images do not fit."""
     num_references: int = Field(default=4, ge=1)
     """First panels of a star; they also read each other."""
     sampling_rate: float = Field(default=0.5, ge=0, le=1)
     """Share of the tokens of a panel that others read."""
     sampling: Literal["random", "grid"] = "random"
+    """Which tokens those are: drawn anew in every step, or evenly spread."""
     layers: tuple[Literal["down_blocks", "mid_block", "up_blocks"], ...] = Field(
         default=("down_blocks", "mid_block", "up_blocks"), min_length=1
     )
+    """Parts of the UNet in which panels read each other."""
     branches: Literal["both", "positive"] = "both"
     """Branches of the guidance in which panels read each other. "both": as in the paper.
     "positive": the negative branch sees each panel alone, so that guidance strengthens what the
@@ -80,6 +87,10 @@ class ConsistencyConfig(StepsConfig):
             )
         return self
 
+    def window_of(self, num_panels: int) -> int:
+        """Panels of a window in a story of so many."""
+        return min(self.window_size, num_panels)
+
     def is_active(self, step_index: int, num_steps: int) -> bool:
         """Whether panels read each other in this step."""
         return self.coverage != "none" and super().is_active(step_index, num_steps)
@@ -88,8 +99,10 @@ class ConsistencyConfig(StepsConfig):
 class ImagePromptConfig(IPAdapterConfig):
     """Image prompts of the panels, beside their texts.
 
-    A panel is prompted by the reference images of its characters; in a story that has none, every
-    panel is prompted by the first one, which is rendered for that alone and without the adapter.
+    A panel is prompted by the reference images of its characters. In a story that has none, the
+    first panel that names characters is rendered for that alone and without the adapter; it prompts
+    the panels that share a character with it. Where no panel names a character, the first one
+    prompts them all.
     """
 
     image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
@@ -115,6 +128,7 @@ class KeyframesConfig(Settings):
     height: int = Field(default=128, ge=1)
     """Pixels, as `width`."""
     num_inference_steps: int = Field(default=20, ge=1)
+    """Denoising steps."""
     guidance_scale: float = Field(default=3.5, ge=0)
     """Classifier-free guidance; up to 1 the negative prompt has no effect and is not computed."""
     scheduler: SchedulerConfig = SchedulerConfig()

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from stages.heartbeat import beat
 from stages.keyframes.attention import (
-    Bank,
     LockStep,
     Plan,
     Positions,
@@ -62,10 +61,12 @@ class StoryLatents:
 class Pass:
     """One UNet call of a step: some panels (the anchors count from 0, the story follows).
 
-    The last panel may be there several times, to fill the call up.
+    It is of one or of all guidance branches. The last panel may be there several times, to fill the
+    call up.
     """
 
     panels: tuple[int, ...]
+    branches: tuple[int, ...]
     plan: Plan | None
 
 
@@ -94,7 +95,10 @@ class Denoiser:
         self._branches_apart = False
 
     def smaller(self) -> "Denoiser":
-        """The same loop with less memory: one panel, or one guidance branch, in a UNet call."""
+        """The same loop with less memory: one guidance branch in a UNet call, one panel if it can.
+
+        Panels of a window, and the references of a star, stay together.
+        """
         smaller = copy(self)
         smaller._config = self._config.model_copy(update={"batch_size": 1})
         smaller._branches_apart = True
@@ -117,9 +121,9 @@ class Denoiser:
             total = torch.zeros_like(model_input)
             count = total.new_zeros(len(total), 1, 1, 1)
             step_embeds = self._of_step(embeds, step_index)
-            for one in passes(self._config, story, step_index):
-                distinct = list(dict.fromkeys(one.panels))
-                predicted = self._predict(one, model_input, timestep, step_embeds)
+            for same_panels in self._passes(story, step_index):
+                distinct = list(dict.fromkeys(same_panels[0].panels))
+                predicted = self._predict(same_panels, model_input, timestep, step_embeds)
                 total[distinct] += predicted[: len(distinct)]
                 count[distinct] += 1
             noise_pred = total[story.num_anchors :] / count[story.num_anchors :]
@@ -140,25 +144,41 @@ class Denoiser:
         noisy: Tensor = self._scheduler.add_noise(story.anchors, story.anchor_noise, timesteps)
         return noisy
 
+    def _passes(self, story: StoryLatents, step_index: int) -> Iterator[tuple[Pass, ...]]:
+        """The passes of a step; those of the same panels, but of other guidance branches, at once.
+
+        Branches in calls of their own thus read references that were recorded of them alone.
+        """
+        groups = self._branch_groups(step_index)
+        return zip(*(self._passes_of(group, story, step_index) for group in groups), strict=True)
+
+    def _branch_groups(self, step_index: int) -> list[tuple[int, ...]]:
+        """The guidance branches of each UNet call."""
+        consistency, num_steps = self._config.consistency, self._config.num_inference_steps
+        differ = consistency.branches == "positive" and consistency.is_active(step_index, num_steps)
+        if differ or self._branches_apart:
+            return [(branch,) for branch in self._branches]
+        return [tuple(self._branches)]
+
+    def _passes_of(
+        self, branches: tuple[int, ...], story: StoryLatents, step_index: int
+    ) -> Iterator[Pass]:
+        found = passes(self._config, story, step_index, branches)
+        if self._config.consistency.branches == "positive" and POSITIVE not in branches:
+            return (replace(one, plan=None) for one in found)
+        return found
+
     def _predict(
-        self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
+        self,
+        same_panels: Sequence[Pass],
+        model_input: Tensor,
+        timestep: Tensor,
+        embeds: PromptEmbeds,
     ) -> Tensor:
         predicted = [
-            self._call(call, model_input, timestep, embeds.of(branches))
-            for call, branches in self._calls(one)
+            self._call(one, model_input, timestep, embeds.of(one.branches)) for one in same_panels
         ]
         return guide(torch.cat(predicted), self._config.guidance_scale)
-
-    def _calls(self, one: Pass) -> list[tuple[Pass, tuple[int, ...]]]:
-        """The UNet calls of a pass, with the guidance branches of each."""
-        if one.plan is not None and self._config.consistency.branches == "positive":
-            alone = Pass(one.panels, None)
-            return [(one if branch == POSITIVE else alone, (branch,)) for branch in self._branches]
-        # What recorded references hold of all branches is read by all of them.
-        apart = self._branches_apart and not isinstance(one.plan, RecordReferences | ReadReferences)
-        if apart:
-            return [(one, (branch,)) for branch in self._branches]
-        return [(one, tuple(self._branches))]
 
     def _call(
         self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
@@ -219,28 +239,30 @@ def guide(branches: Tensor, guidance_scale: float) -> Tensor:
     return branches[0] + guidance_scale * (branches[1] - branches[0])
 
 
-def passes(config: KeyframesConfig, story: StoryLatents, step_index: int) -> Iterator[Pass]:
+def passes(
+    config: KeyframesConfig, story: StoryLatents, step_index: int, branches: tuple[int, ...]
+) -> Iterator[Pass]:
     """The UNet calls of a step, in order: whoever is read runs before whoever reads."""
     num_anchors, num_all = story.num_anchors, story.num_anchors + story.num_panels
     consistency = config.consistency
     if not consistency.is_active(step_index, config.num_inference_steps):
         for panels in chunks(range(num_anchors, num_all), config.batch_size):
-            yield Pass(panels, None)
+            yield Pass(panels, branches, None)
         return
     positions = _positions(consistency, num_all, derive_seed(story.seed, "tokens", step_index))
     if consistency.coverage == "window":
-        overlap = consistency.window_size - 1
-        for stretch in stretches(story.num_panels, consistency.max_panels, overlap):
-            views = anchored(window(len(stretch), consistency.window_size), num_anchors)
+        size = consistency.window_of(story.num_panels)
+        for stretch in stretches(story.num_panels, consistency.max_panels - num_anchors, size - 1):
+            views = anchored(window(len(stretch), size), num_anchors)
             rows = (*range(num_anchors), *(num_anchors + panel for panel in stretch))
-            yield Pass(rows, LockStep(views, _of_rows(positions, rows)))
+            yield Pass(rows, branches, LockStep(views, _of_rows(positions, rows)))
         return
     num_references = min(consistency.num_references, story.num_panels)
     references = anchored(all_to_all(num_references), num_anchors)
     record = RecordReferences(references, positions)
-    yield Pass(tuple(range(record.num_panels)), record)
-    followers = range(record.num_panels, num_all)
-    yield from _reading(followers, config.batch_size, record.bank)
+    yield Pass(tuple(range(record.num_panels)), branches, record)
+    for panels in chunks(range(record.num_panels, num_all), config.batch_size):
+        yield Pass(panels, branches, ReadReferences(record.bank, len(panels)))
 
 
 def _positions(consistency: ConsistencyConfig, num_panels: int, seed: int) -> Positions:
@@ -262,13 +284,9 @@ def _of_rows(positions: Positions, rows: Sequence[int]) -> Positions:
     return lambda num_tokens: positions(num_tokens)[list(rows)]
 
 
-def _reading(followers: range, batch_size: int, bank: Bank) -> Iterator[Pass]:
-    for panels in chunks(followers, batch_size):
-        yield Pass(panels, ReadReferences(bank, len(panels)))
-
-
 def stretches(num_panels: int, size: int, overlap: int) -> list[range]:
     """Ranges of `size` neighbouring panels that share at least `overlap`, and hold every panel."""
+    assert size > overlap
     last = max(num_panels - size, 0)
     starts = [*range(0, last, size - overlap), last]
     return [range(start, min(start + size, num_panels)) for start in starts]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stages.heartbeat import beat
 from stages.keyframes.attention import assert_installed, install_attention
-from stages.keyframes.config import KeyframesConfig
+from stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from stages.keyframes.control import Control, to_control_image
 from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise
 from stages.keyframes.image_prompt import ImagePrompt
@@ -31,6 +31,9 @@ __all__ = ["KeyframesConfig", "KeyframesStage", "KeyframesUnit", "ReferenceImage
 
 BLACK = -1 + 1 / 255
 """Pixels are in [-1, 1]; below this they round to 0 of 255."""
+
+BACKGROUNDS = {"reference": "white", "control": "black"}
+"""What shows through a picture, by its kind: ControlNets learn lines that are drawn on black."""
 
 
 class KeyframesStage:
@@ -75,22 +78,31 @@ class KeyframesStage:
         """Render and publish the keyframes, `keyframes/{story_id}/{keyframe_index:04d}.png`.
 
         Raises:
-            ValueError: a reference or control image cannot be read, or a keyframe came out black
-                or not finite; the message names the story and the image.
+            ValueError: a reference or control image cannot be read, the reference images are too
+                many for a UNet call, or a keyframe came out black or not finite; the message names
+                the story and the image.
         """
         assert_installed(self._pipeline.unet, self._attention)
-        references = [
-            self._read_image("reference", image.path, unit) for image in unit.reference_images
-        ]
+        unit = _without_absent_characters(unit)
+        _check_references_fit(unit, self._config.consistency)
+        references = self._read_references(unit)
         images = self._render(unit, references, self._image_tokens(unit, references))
         _check_images(images, unit)
         return tuple(
             self._publish(panel, image) for panel, image in zip(unit.panels, images, strict=True)
         )
 
+    def _read_references(self, unit: KeyframesUnit) -> list[Image.Image]:
+        """The whole pictures, at a keyframe's size."""
+        size, colour = (self._config.width, self._config.height), BACKGROUNDS["reference"]
+        pictures = [
+            self._read_image("reference", image.path, unit) for image in unit.reference_images
+        ]
+        return [ImageOps.pad(picture, size, color=colour) for picture in pictures]
+
     def _read_image(self, kind: str, path: str, unit: KeyframesUnit) -> Image.Image:
         try:
-            return read_reference(self._output, path)
+            return read_reference(self._output, path, BACKGROUNDS[kind])
         except ValueError as error:
             message = f"story {unit.story_id}: {kind} image {path}: {error}"
             raise ValueError(message) from error
@@ -102,15 +114,19 @@ class KeyframesStage:
         if self._image_prompt is None:
             return None
         if not references:
-            first_panel = self._render_first_panel(unit, self._image_prompt)
-            return self._image_prompt.tokens([first_panel], [(0,)] * len(unit.panels))
+            leading = _leading_panel(unit)
+            picture = self._render_alone(leading, unit, self._image_prompt)
+            prompted = [(0,) if _follows(panel, leading) else () for panel in unit.panels]
+            return self._image_prompt.tokens([picture], prompted)
         prompts: list[tuple[int, ...]] = [(index,) for index in range(len(references))]
         prompts += [_references_of(panel, unit) for panel in unit.panels]
         return self._image_prompt.tokens(references, prompts)
 
-    def _render_first_panel(self, unit: KeyframesUnit, image_prompt: ImagePrompt) -> Image.Image:
-        """What the text of the first panel alone gives."""
-        alone = replace(unit, panels=unit.panels[:1])
+    def _render_alone(
+        self, panel: Panel, unit: KeyframesUnit, image_prompt: ImagePrompt
+    ) -> Image.Image:
+        """What the text of a panel alone gives."""
+        alone = replace(unit, panels=(panel,))
         with image_prompt.off():
             images = self._render(alone, [], image_prompt.tokens([], [()]))
         _check_images(images, alone)
@@ -170,9 +186,9 @@ class KeyframesStage:
 
     @torch.inference_mode()
     def _encode_image(self, image: Image.Image) -> Tensor:
+        """A picture of a keyframe's size -> clean latents (C, h, w)."""
         vae = self._pipeline.vae
-        fitted = ImageOps.fit(image, (self._config.width, self._config.height))
-        pixels = torch.from_numpy(np.asarray(fitted, dtype=np.float32)) / 127.5 - 1
+        pixels = torch.from_numpy(np.asarray(image, dtype=np.float32)) / 127.5 - 1
         batch = rearrange(pixels, "h w c -> 1 c h w").to(vae.device, vae.dtype)
         latents: Tensor = vae.encode(batch).latent_dist.mode()[0].float()
         shift, scale = _shift_and_scale(vae)
@@ -187,9 +203,10 @@ class KeyframesStage:
         groups = chunks(range(len(latents)), self._config.batch_size)
         decoded = []
         for group in groups:
-            decoded.append(vae.decode(latents[list(group)]).sample)
+            # At once to the CPU: the device never holds more than one batch of pixels.
+            decoded.append(vae.decode(latents[list(group)]).sample.float().cpu())
             beat()
-        pixels = torch.cat(decoded)[: len(latents)].float().cpu()
+        pixels = torch.cat(decoded)[: len(latents)]
         return rearrange(pixels, "p c h w -> p h w c")
 
     def _publish(self, panel: Panel, pixels: Tensor) -> Keyframe:
@@ -234,6 +251,35 @@ def _load_control(pipeline: Any, config: KeyframesConfig) -> Control | None:
     if config.controlnet is None:
         return None
     return Control(pipeline, config.controlnet, config.model)
+
+
+def _without_absent_characters(unit: KeyframesUnit) -> KeyframesUnit:
+    """The unit without the reference images of characters whom no panel shows."""
+    present = {character for panel in unit.panels for character in panel.characters}
+    images = tuple(image for image in unit.reference_images if image.character in present)
+    return replace(unit, reference_images=images)
+
+
+def _check_references_fit(unit: KeyframesUnit, consistency: ConsistencyConfig) -> None:
+    if consistency.coverage != "window":
+        return
+    most = consistency.max_panels - consistency.window_of(len(unit.panels))
+    if len(unit.reference_images) > most:
+        raise ValueError(
+            f"story {unit.story_id}: {len(unit.reference_images)} reference images, allowed are at"
+            f" most {most}: they and a window of panels must fit"
+            f" keyframes.consistency.max_panels = {consistency.max_panels}"
+        )
+
+
+def _leading_panel(unit: KeyframesUnit) -> Panel:
+    """The panel whose picture prompts others: the first one that shows a character, if any."""
+    return next((panel for panel in unit.panels if panel.characters), unit.panels[0])
+
+
+def _follows(panel: Panel, leading: Panel) -> bool:
+    """Whether a panel shows a character of the leading one; where that shows none, every panel."""
+    return not leading.characters or not set(panel.characters).isdisjoint(leading.characters)
 
 
 def _references_of(panel: Panel, unit: KeyframesUnit) -> tuple[int, ...]:

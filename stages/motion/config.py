@@ -1,9 +1,9 @@
 """The settings of the motion stage."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.keyframes.config import SchedulerConfig
 from stages.model_config import IPAdapterConfig, ModelConfig, PartConfig
@@ -32,9 +32,12 @@ class DenoiseConfig(Settings):
     """The denoising loop of a clip."""
 
     num_inference_steps: int = Field(default=12, ge=1)
+    """Denoising steps."""
     guidance_scale: float = Field(default=3.0, ge=0)
     """1 and below: no guidance, and half the work."""
     anchor: Anchor = Anchor.CLEAN
+    """What the video model sees of the keyframes: "clean", as they are, for models trained so;
+    "noised", at the step's noise level, for models that only know evenly noisy clips."""
 
     @property
     def num_branches(self) -> int:
@@ -63,6 +66,8 @@ class MotionConfig(DenoiseConfig):
     model: ModelConfig = ModelConfig()
     scheduler: MotionSchedulerConfig = MotionSchedulerConfig()
     renderer: RendererKind = RendererKind.SEMANTIC_MOTION
+    """"semantic_motion": the Semantic Motion Predictor of the paper; "image_prompt": interpolated
+    IP-Adapter tokens, from public weights."""
     motion_adapter: PartConfig = PartConfig(subfolder="motion_adapter")
     image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
@@ -71,12 +76,21 @@ class MotionConfig(DenoiseConfig):
     ip_adapter: IPAdapterConfig = IPAdapterConfig()
     """Used by `image_prompt` only."""
     width: int | None = Field(default=None, ge=1)
-    """Pixels of a clip, if the video model needs another size than the keyframes have."""
+    """Pixels of a clip, if the video model needs another size than the keyframes have; in the same
+    proportions."""
     height: int | None = Field(default=None, ge=1)
-    """Pixels, as `width`."""
+    """Pixels, as `width`; both or none of them."""
     num_frames: int = Field(default=16, ge=4)
     """Frames of a clip, both keyframes included; what the motion adapter knows is the upper end."""
     read_keyframes: bool = True
     """Whether every frame's spatial self-attention also reads the tokens of both keyframes."""
     decode_batch_size: int = Field(default=4, ge=1)
     """Frames that the VAE decodes at once."""
+
+    @model_validator(mode="after")
+    def _both_sizes_or_none(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError(
+                f"width: {self.width}, height: {self.height}; allowed are both, or none of them"
+            )
+        return self

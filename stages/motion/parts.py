@@ -9,9 +9,33 @@ from stages.motion.config import MotionConfig
 
 
 def load_motion_pipeline(config: MotionConfig) -> Any:
-    """A text-to-image pipeline whose UNet is a `UNetMotionModel`."""
+    """A text-to-image pipeline whose UNet is a `UNetMotionModel`.
+
+    Raises:
+        ValueError: the model cannot become a video model, or cannot hold clips of the configured
+            size.
+    """
     pipeline = load_pipeline(config.model)
+    _check_family(pipeline, config)
+    _check_size(pipeline, config)
     adapter = load_part(MotionAdapter, config.motion_adapter, config.model)
     unet = UNetMotionModel.from_unet2d(pipeline.unet, adapter)
     pipeline.register_modules(unet=unet.to(config.model.device).eval())
     return pipeline
+
+
+def _check_family(pipeline: Any, config: MotionConfig) -> None:
+    kind = pipeline.unet.config.addition_embed_type
+    if kind is not None:
+        raise ValueError(
+            f"motion.model {config.model.path}: its UNet needs more than a text"
+            f" (addition_embed_type {kind!r}, as SDXL's); allowed are models of SD1.5's and SD2.1's"
+            " families"
+        )
+
+
+def _check_size(pipeline: Any, config: MotionConfig) -> None:
+    multiple = pipeline.vae_scale_factor
+    for name, value in (("width", config.width), ("height", config.height)):
+        if value is not None and value % multiple:
+            raise ValueError(f"motion.{name}: {value}, allowed are multiples of {multiple}")

@@ -2,16 +2,52 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import CONFIGS, load_config
+from flows.config import CONFIGS, RenderConfig, load_config
+from stages.model_config import weights
 
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.toml"))
 PROFILES = sorted(path.stem for path in (CONFIGS / "profiles").glob("*.toml"))
+PUBLIC = ["sd15", "sd21", "sdxl"]
+"""The configurations of public weights, for which `fast` and `paper` are meant."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("profile", [None, *PROFILES])
 def test_every_bundled_config_is_valid_under_every_profile(name: str, profile: str | None) -> None:
     load_config(name, profile=profile)
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [*((name, "draft") for name in NAMES), *((name, "fast") for name in PUBLIC)],
+)
+def test_a_quicker_profile_takes_less_than_half_of_the_calls(name: str, profile: str) -> None:
+    usual, quick = (calls(load_config(name, profile=laid)) for laid in (None, profile))
+    assert all(2 * fewer < many for fewer, many in zip(quick, usual, strict=True))
+
+
+def calls(config: RenderConfig) -> tuple[int, int]:
+    """Calls of the UNet for a keyframe, and of the video UNet for a clip."""
+    keyframes, motion = config.keyframes, config.motion
+    branches = 2 if keyframes.guidance_scale > 1 else 1
+    return (
+        branches * keyframes.num_inference_steps,
+        motion.num_branches * motion.num_inference_steps,
+    )
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_configurations_of_public_weights_have_the_settings_of_the_paper(name: str) -> None:
+    assert load_config(name).rendering() == load_config(name, profile="paper").rendering()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_cluster_guide_names_every_repository_to_fetch(name: str) -> None:
+    guide = Path("docs/cluster.md").read_text(encoding="utf-8")
+    config = load_config(name)
+    places = {part.path for part in (*weights(config.keyframes), *weights(config.motion))}
+    for place in places:
+        assert any(f"`{place}`" in line and f"`{name}`" in line for line in guide.splitlines())
 
 
 def test_a_value_on_the_command_line_wins_over_profile_and_file() -> None:
@@ -36,6 +72,24 @@ def test_an_unknown_key_is_named_with_the_known_ones() -> None:
 def test_a_value_out_of_range_is_named_with_its_key() -> None:
     with pytest.raises(ValueError, match=r"films\.fps = 4: .*greater than or equal to 8"):
         load_config("pocket", overrides=["films.fps=4"])
+
+
+def test_clips_in_other_proportions_than_the_keyframes_are_refused() -> None:
+    wide = ["keyframes.width=1024", "keyframes.height=576"]
+    message = (
+        r"^config sdxl: .*motion\.width x motion\.height: 512 x 512, allowed are the proportions of"
+        r" the keyframes, 1024 x 576$"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_config("sdxl", overrides=wide)
+    smaller = load_config("sdxl", overrides=[*wide, "motion.width=512", "motion.height=288"])
+    assert (smaller.motion.width, smaller.motion.height) == (512, 288)
+    load_config("sd15", overrides=wide)  # clips of the keyframes' size
+
+
+def test_one_size_of_clips_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"motion = .*width: 64, height: None; allowed are both"):
+        load_config("pocket", overrides=["motion.width=64"])
 
 
 def test_an_unknown_config_is_named_with_the_bundled_ones() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ import pytest
 from PIL import Image
 
 from stages import pictures
+from stages import references as references_module
 from stages.access_config import ReferencesConfig
+from stages.patience import StorageError
 from stages.pictures import decode_reference, read_reference
 from stages.records import Character, PanelInput, ShotKind, Story
 from stages.references import References
@@ -84,7 +87,52 @@ def test_an_image_beside_the_stories_is_copied_under_its_content(
     assert kept == {path: png()}
     output = Output(str(tmp_path / "job"))
     output.publish(path, kept[path])
-    assert read_reference(output, path).size == (12, 8)
+    assert read_reference(output, path, "white").size == (12, 8)
+
+
+def cut_out() -> Image.Image:
+    """Rows of opaque red, of half of it, and of nothing over a hidden green."""
+    picture = Image.new("RGBA", (4, 3), (0, 255, 0, 0))
+    picture.paste((200, 0, 0, 255), (0, 0, 4, 1))
+    picture.paste((200, 0, 0, 128), (0, 1, 4, 2))
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("background", "colours"),
+    [
+        ("white", [(200, 0, 0), (227, 127, 127), (255, 255, 255)]),
+        ("black", [(200, 0, 0), (100, 0, 0), (0, 0, 0)]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_the_background_shows_where_a_picture_is_transparent(
+    tmp_path: Path, kind: str, background: str, colours: list[tuple[int, int, int]]
+) -> None:
+    content = io.BytesIO()
+    cut_out().save(content, kind, lossless=True, exact=True)
+    output = Output(str(tmp_path))
+    output.publish("fox.bin", content.getvalue())
+    picture = read_reference(output, "fox.bin", background)
+    assert picture.mode == "RGB"
+    assert [picture.getpixel((2, row)) for row in range(3)] == colours
+
+
+def test_the_colour_that_a_png_names_as_transparent_is(tmp_path: Path) -> None:
+    for mode, colour in (("RGB", (0, 255, 0)), ("L", 40), ("P", 0)):
+        content = io.BytesIO()
+        Image.new(mode, (4, 4), colour).save(content, "PNG", transparency=colour)
+        output = Output(str(tmp_path))
+        output.publish(f"{mode}.png", content.getvalue())
+        picture = read_reference(output, f"{mode}.png", "white")
+        assert picture.getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_a_picture_without_transparency_is_as_it_was(tmp_path: Path) -> None:
+    output = Output(str(tmp_path))
+    output.publish("fox.png", png())
+    picture = read_reference(output, "fox.png", "white")
+    assert picture.tobytes() == Image.open(io.BytesIO(png())).convert("RGB").tobytes()
 
 
 def test_another_picture_under_the_same_name_is_another_job(stories: Path) -> None:
@@ -157,6 +205,18 @@ def test_a_pipe_that_never_ends_is_no_image(stories: Path) -> None:
 def test_an_allowed_host_with_an_address_inside_is_refused(address: str, stories: Path) -> None:
     with pytest.raises(ValueError, match="is not a public one"):
         adopt(f"https://{address}/fox.png", stories, https_hosts=[address])
+
+
+def test_a_host_that_is_away_is_no_fault_of_the_story(
+    stories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The story would be refused for good, and another run would be another job."""
+    monkeypatch.setattr(references_module, "PAUSE_S", 0.01)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        image = f"https://127.0.0.1:{probe.getsockname()[1]}/fox.png"
+        with pytest.raises(StorageError, match=r"characters: 'Fox': reference_image .*refused"):
+            adopt(image, stories, https_hosts=["127.0.0.1"], private_addresses=True)
 
 
 def gif() -> bytes:

@@ -1,6 +1,10 @@
 import csv
 import json
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pytest
 import yaml
 
 from stages.records import ShotKind, Story
-from stages.stories import Rejection, read_stories
+from stages.stories import MAX_ROW_BYTES, Rejection, read_stories
 
 PROSE: dict[str, Any] = {"story_id": "fox", "text": "A fox ran."}
 
@@ -190,6 +194,90 @@ def test_a_broken_line_is_only_that_row(tmp_path: Path, line: bytes) -> None:
     stories, (rejection,) = read(str(path))
     assert [story.story_id for story in stories] == ["fox", "z"]
     assert rejection.source_row == 2
+
+
+def test_a_line_that_is_too_long_is_only_that_row(tmp_path: Path) -> None:
+    path = tmp_path / "stories.jsonl"
+    long = b'{"story_id": "' + b"x" * 2 * MAX_ROW_BYTES + b'"}\n'
+    fox, cat = (json.dumps({**PROSE, "story_id": name}).encode() for name in ("fox", "cat"))
+    path.write_bytes(long + b"\n" + fox + b"\n" + long + cat)
+    stories, rejections = read(str(path))
+    assert [(story.story_id, story.source_row) for story in stories] == [("fox", 3), ("cat", 5)]
+    assert [rejection.source_row for rejection in rejections] == [1, 4]
+    assert f"a line may have {MAX_ROW_BYTES} bytes" in rejections[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "story_id,title,text\nfox,,A fox.\n{bad}\ncat,,A cat.\n"),
+        ("a.jsonl", '{bad}\n{"story_id":"fox","text":"A."}\n{"story_id":"cat","text":"A."}'),
+    ],
+)
+@pytest.mark.parametrize("bad", [b"caf\xe9,,A caf\xe9.", b"bar,Caf\xe9,A bar."])
+def test_a_byte_of_another_encoding_is_only_that_row(
+    name: str, content: str, bad: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content.encode().replace(b"{bad}", bad))
+    stories, (rejection,) = read(str(tmp_path / name))
+    assert [story.story_id for story in stories] == ["fox", "cat"]
+    assert "not UTF-8 text (byte 0xe9)" in rejection.message
+
+
+def test_storage_that_fails_is_no_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A fox.")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(ValueError, match=r"b\.txt: cannot be read: No such file"):
+        read(f"{tmp_path}/*.txt")
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_file_is_no_bad_row() -> None:
+    rows = [{"story_id": f"s{i}", "text": "A fox. " * 10_000} for i in range(300)]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    with served_once(content) as url:
+        stories = read_stories(f"{url}/stories.jsonl")
+        assert isinstance(next(stories), Story)
+        with pytest.raises(ValueError, match=r"jsonl: cannot be read: 503"):
+            list(stories)
+
+
+@contextmanager
+def served_once(content: bytes) -> Iterator[str]:
+    """A server that gives parts of one file, until it was asked for the second part."""
+
+    class Handler(BaseHTTPRequestHandler):
+        parts = 0
+
+        def do_HEAD(self) -> None:
+            self._answer(200, b"", {"content-length": str(len(content))})
+
+        def do_GET(self) -> None:
+            if "range" not in self.headers:  # whether it is there, and is a folder
+                self._answer(200, b"", {"content-length": "0"})
+                return
+            Handler.parts += 1
+            if Handler.parts > 1:
+                self._answer(503, b"", {"content-length": "0"})
+                return
+            first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
+            part = content[first : last + 1]
+            place = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+            self._answer(206, part, {"content-length": str(len(part)), "content-range": place})
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {"accept-ranges": "bytes", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Not in the tests' output."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_a_broken_csv_row_is_only_that_row(tmp_path: Path) -> None:

@@ -187,6 +187,21 @@ def test_the_same_story_in_less_memory_follows_the_same_pose(
         assert np.abs(image - np.asarray(Image.open(output / k.path))).max() <= 2
 
 
+def test_a_control_image_is_cut_to_shape_and_drawn_on_black(
+    folders: dict[Family, Path], output: Path
+) -> None:
+    lines = Image.new("RGBA", (40, 60), (255, 255, 255, 0))
+    lines.paste((0, 200, 0, 255), (10, 20, 30, 40))
+    lines.save(output / "references" / "lines.png")
+    stage = stage_of(folders["sd15"], output, height=32)
+    (image,) = stage._control_images(unit_of("lines"), 0).values()
+    expected = np.zeros((32, 32, 3), np.float32)
+    expected[8:24, 8:24] = (0, 200 / 255, 0)
+    assert image.shape == (3, 32, 32)
+    assert np.abs(image.permute(1, 2, 0).numpy() - expected).mean() < 0.05
+    assert image[:, 0].max() == image[:, -1].max() == 0
+
+
 def test_a_control_image_that_is_gone_is_named(folders: dict[Family, Path], output: Path) -> None:
     stage = stage_of(folders["sd15"], output)
     with pytest.raises(ValueError, match=r"story the-kite: control image references/lost\.png"):

@@ -1,6 +1,8 @@
 """The denoising loop of a whole story, over tiny real UNets and every scheduler."""
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,7 @@ from stages.schedulers import build_scheduler
 from tests.stages.tiny import FAMILIES, Family, tiny_pipeline
 
 SHAPE = (4, 8, 8)
+BOTH = (0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +45,32 @@ def denoise(
     negative: str = "bad",
     prompt: str = "panel {}",
 ) -> Tensor:
+    embeds = embeds_of(pipeline, story, negative, prompt)
+    return denoiser_of(pipeline, config)(story, embeds)
+
+
+def embeds_of(
+    pipeline: Any, story: StoryLatents, negative: str = "bad", prompt: str = "panel {}"
+) -> PromptEmbeds:
     prompts = [""] * story.num_anchors + [prompt.format(i) for i in range(story.num_panels)]
-    embeds: PromptEmbeds = encode_prompts(pipeline, prompts, [negative] * len(prompts))
+    return encode_prompts(pipeline, prompts, [negative] * len(prompts))
+
+
+def denoiser_of(pipeline: Any, config: KeyframesConfig) -> Denoiser:
     attention = install_attention(pipeline.unet, config.consistency.layers)
     scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
-    return Denoiser(pipeline.unet, scheduler, attention, config)(story, embeds)
+    return Denoiser(pipeline.unet, scheduler, attention, config)
+
+
+@contextmanager
+def rows_of_calls(unet: Any) -> Iterator[list[int]]:
+    """The rows of every call of the model inside."""
+    rows: list[int] = []
+    hook = unet.conv_in.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
+    try:
+        yield rows
+    finally:
+        hook.remove()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -123,15 +147,35 @@ def test_a_story_ten_times_as_long_needs_no_larger_call_of_the_model(
 ) -> None:
     """The memory of a window does not grow with the story."""
     config = config_of({"window_size": 2, "max_panels": 4}, num_inference_steps=1)
-    rows: list[int] = []
-    unet = pipelines["sd15"].unet
-    hook = unet.conv_in.register_forward_hook(lambda _, given, __: rows.append(len(given[0])))
-    try:
-        for num_panels in (4, 40):
+    with rows_of_calls(pipelines["sd15"].unet) as rows:
+        for num_panels in (3, 30):
             denoise(pipelines["sd15"], story_of(num_panels, num_anchors=1), config)
-    finally:
-        hook.remove()
-    assert set(rows) == {2 * (1 + 4)}  # branches of the guidance; an anchor and the panels
+    assert set(rows) == {2 * 4}  # branches of the guidance; panels, an anchor among them
+
+
+@pytest.mark.parametrize(("num_panels", "num_anchors"), [(9, 2), (2, 2), (1, 3), (5, 0)])
+def test_no_call_of_windows_holds_more_than_its_panels_and_reference_images(
+    pipelines: dict[Family, Any], num_panels: int, num_anchors: int
+) -> None:
+    config = config_of({"window_size": 2, "max_panels": 4}, num_inference_steps=1)
+    with rows_of_calls(pipelines["sd15"].unet) as rows:
+        denoise(pipelines["sd15"], story_of(num_panels, num_anchors), config)
+    assert max(rows) <= 2 * 4
+
+
+@pytest.mark.parametrize("end", [1.0, 0.5])
+def test_a_star_in_less_memory_is_the_same_with_one_branch_in_a_call(
+    pipelines: dict[Family, Any], end: float
+) -> None:
+    config = config_of({"coverage": "star", "num_references": 2, "end": end})
+    pipeline, story = pipelines["sd15"], story_of(6, num_anchors=1)
+    usual, embeds = denoiser_of(pipeline, config), embeds_of(pipeline, story)
+    expected = usual(story, embeds)
+    with rows_of_calls(pipeline.unet) as rows:
+        smaller = usual.smaller()(story, embeds)
+    assert set(rows) == {1 + 2, 1}  # those that are read together; who reads them, one by one
+    torch.testing.assert_close(smaller, expected, atol=1e-3, rtol=1e-3)
+    assert torch.equal(usual(story, embeds), expected)
 
 
 @pytest.mark.parametrize("branches", ["both", "positive"])
@@ -139,7 +183,7 @@ def test_where_nobody_is_read_stretches_change_nothing(
     pipelines: dict[Family, Any], branches: str
 ) -> None:
     options: dict[str, Any] = {"window_size": 3, "sampling_rate": 0.0, "branches": branches}
-    whole = denoise(pipelines["sd15"], story_of(9, 1), config_of({**options, "max_panels": 9}))
+    whole = denoise(pipelines["sd15"], story_of(9, 1), config_of({**options, "max_panels": 10}))
     parts = denoise(pipelines["sd15"], story_of(9, 1), config_of({**options, "max_panels": 4}))
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-3)
 
@@ -160,7 +204,7 @@ def test_what_a_panel_tells_goes_on_from_stretch_to_stretch(pipelines: dict[Fami
 
 def test_reading_starts_and_ends_at_its_share_of_the_steps() -> None:
     config = config_of({"start": 0.25, "end": 0.75}, num_inference_steps=8)
-    plans = [next(iter(passes(config, story_of(3), step))).plan for step in range(8)]
+    plans = [next(iter(passes(config, story_of(3), step, BOTH))).plan for step in range(8)]
     assert [plan is not None for plan in plans] == [False] * 2 + [True] * 4 + [False] * 2
 
 
@@ -168,7 +212,7 @@ def test_the_sampled_tokens_change_from_step_to_step() -> None:
     config = config_of()
     drawn = []
     for step in (0, 1):
-        (one,) = passes(config, story_of(3), step)
+        (one,) = passes(config, story_of(3), step, BOTH)
         assert isinstance(one.plan, LockStep)
         drawn.append(one.plan._positions(64))
     assert not torch.equal(*drawn)
@@ -176,7 +220,7 @@ def test_the_sampled_tokens_change_from_step_to_step() -> None:
 
 def test_a_long_star_runs_in_calls_of_bounded_size_with_the_references_first() -> None:
     config = config_of({"coverage": "star", "num_references": 3}, batch_size=4)
-    calls = list(passes(config, story_of(14, num_anchors=1), 0))
+    calls = list(passes(config, story_of(14, num_anchors=1), 0, BOTH))
     assert isinstance(calls[0].plan, RecordReferences)
     assert calls[0].panels == (0, 1, 2, 3)
     assert [len(call.panels) for call in calls[1:]] == [4, 4, 4]
@@ -243,16 +287,17 @@ def test_a_reference_image_changes_every_panel(pipelines: dict[Family, Any]) -> 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmsolver++", "euler"])
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("negative", ["bad", None])
 def test_one_panel_is_what_the_pipeline_of_diffusers_renders(
-    family: Family, scheduler: Any
+    family: Family, scheduler: Any, negative: str | None
 ) -> None:
     pipeline = tiny_pipeline(family)
     config = config_of(scheduler=SchedulerConfig(name=scheduler))
-    ours = denoise(pipeline, story_of(1), config)
+    ours = denoise(pipeline, story_of(1), config, negative=negative or "")
     pipeline.scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
     theirs = pipeline(
         prompt="panel 0",
-        negative_prompt="bad",
+        negative_prompt=negative,
         latents=story_of(1).noise,
         width=32,
         height=32,
@@ -261,6 +306,23 @@ def test_one_panel_is_what_the_pipeline_of_diffusers_renders(
         output_type="latent",
     ).images
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("asks_for_zeros", [True, False])
+def test_an_empty_negative_prompt_is_encoded_as_the_pipeline_asks_beside_one_that_is_not(
+    asks_for_zeros: bool,
+) -> None:
+    pipeline = tiny_pipeline("sdxl")
+    pipeline.register_to_config(force_zeros_for_empty_prompt=asks_for_zeros)
+    ours = encode_prompts(pipeline, ["a fox", "a bear", "a cat"], ["", "bad", ""])
+    assert ours.pooled is not None
+    for row, (prompt, negative) in enumerate([("a fox", None), ("a bear", "bad"), ("a cat", None)]):
+        with torch.inference_mode():
+            theirs = pipeline.encode_prompt(prompt=prompt, negative_prompt=negative)
+        expected = torch.cat([theirs[1], theirs[0]])
+        torch.testing.assert_close(ours.prompt_embeds[:, row], expected, atol=1e-5, rtol=1e-4)
+        expected = torch.cat([theirs[3], theirs[2]])
+        torch.testing.assert_close(ours.pooled[:, row], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_without_consistency_a_reference_image_changes_nothing(

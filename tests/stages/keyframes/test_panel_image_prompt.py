@@ -244,20 +244,58 @@ def test_micro_batches_do_not_change_the_keyframes(
     assert all(np.abs(other - images[0]).max() <= 1 for other in images[1:])
 
 
+SHOWN = [(), ("Girl", "Fox"), ("Robot",), ("Fox",), (), ("Girl", "Robot")]
+"""A story that opens with an empty place, and its first panel that shows somebody."""
+
+
+@pytest.mark.parametrize("changed_panel", [0, 1])
+def test_without_reference_images_the_first_characters_prompt_the_panels_that_show_them(
+    folders: dict[Family, Path], tmp_path: Path, changed_panel: int
+) -> None:
+    """Another text of that panel changes who follows it, another text of the empty one nobody."""
+    stage = stage_of(folders["sd15"], tmp_path, consistency={"coverage": "none"}, batch_size=3)
+    panels = [panel_of(i, *names) for i, names in enumerate(SHOWN)]
+    before = stage(unit_of(panels))
+    panels[changed_panel] = replace(panels[changed_panel], prompt="a castle at night")
+    after = stage(unit_of(panels))
+    changed = [a != b for a, b in zip(sha256_of(before), sha256_of(after), strict=True)]
+    assert (
+        changed
+        == {
+            0: [True, False, False, False, False, False],
+            1: [False, True, False, True, False, True],
+        }[changed_panel]
+    )
+
+
+def test_panels_without_the_first_characters_are_prompted_by_text_alone(
+    folders: dict[Family, Path], tmp_path: Path
+) -> None:
+    stage = stage_of(folders["sd15"], tmp_path)
+    tokens = stage._image_tokens(unit_of([panel_of(i, *n) for i, n in enumerate(SHOWN)]), [])
+    assert tokens is not None
+    negative, positive = tokens
+    prompted = [not torch.equal(row, negative[0]) for row in positive]
+    assert prompted == [False, True, False, True, False, True]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_without_reference_images_the_first_panel_prompts_the_story(
+def test_without_characters_and_reference_images_the_first_panel_prompts_the_story(
     folders: dict[Family, Path], tmp_path: Path, family: Family
 ) -> None:
     """Its picture is the plain one, whatever the other panels and the coverage are."""
     stage = stage_of(folders[family], tmp_path)
     panels = [panel_of(i) for i in range(4)]
     assert stage._image_prompt is not None
-    first = stage._render_first_panel(unit_of(panels), stage._image_prompt)
+    first = stage._render_alone(panels[0], unit_of(panels), stage._image_prompt)
     plain = stage_of(folders[family], tmp_path / "plain", None)(unit_of(panels[:1]))
     assert np.array_equal(np.asarray(first), pixels_of(plain, tmp_path / "plain")[0])
     shuffled = unit_of([panels[0], panels[3], panels[1], panels[2]])
-    again = stage._render_first_panel(shuffled, stage._image_prompt)
+    again = stage._render_alone(panels[0], shuffled, stage._image_prompt)
     assert np.array_equal(np.asarray(first), np.asarray(again))
+    tokens = stage._image_tokens(unit_of(panels), [])
+    assert tokens is not None
+    assert torch.equal(tokens, stage._image_prompt.tokens([first], [(0,)] * len(panels)))
 
 
 def test_in_first_panel_mode_the_order_of_the_others_changes_no_keyframe(
