@@ -23,7 +23,7 @@ lint: .venv/ready-dev  ## style, types and the layers' imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-pocket: .venv/ready  ## train the pocket model from nothing (hours; resumes)
+pocket: .venv/ready  ## train a pocket model from nothing into build/pocket (hours; resumes)
 	$(BIN)/python -m torch.distributed.run --nproc-per-node 2 -m training \
 		--config configs/training/pocket.toml $(ARGS)
 
@@ -40,5 +40,5 @@ wheel: .venv/ready-dev  ## build an installable wheel, with configs and the pock
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
 	touch $@
 
-clean:
-	rm -rf .venv output dist
+clean:  ## remove the environment and the wheels; films and trained models stay
+	rm -rf .venv dist

@@ -17,6 +17,7 @@ class Style(Settings):
     prompt: str
     """Template that holds `{prompt}` once."""
     negative_prompt: str = ""
+    """What to keep out of the picture."""
 
     @field_validator("prompt")
     @classmethod
@@ -62,6 +63,7 @@ class ChatConfig(Settings):
 
     model: ModelConfig
     max_new_tokens: Annotated[int, Field(ge=16, le=2048)] = 256
+    """Longest answer about one panel, in tokens of the chat model."""
     max_picture_chars: Annotated[int, Field(ge=20, le=1000)] = 240
     """Longest description of one picture."""
 
