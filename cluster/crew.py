@@ -99,6 +99,8 @@ class Crew:
         self.nodes = Nodes(config.needs())
         self.load_failures = 0
         """Actors that failed to load since one last did."""
+        self.failing_since = math.inf
+        """When the first of them failed, on the monotonic clock."""
 
     def __iter__(self) -> Iterator[Member]:
         return iter(tuple(self._members))
@@ -175,6 +177,7 @@ class Crew:
         """An actor has loaded its stages."""
         member.loaded, member.label, member.due = True, label, math.inf
         self.load_failures = 0
+        self.failing_since = math.inf
         self._start_after = 0.0
         self._hear(member)
         self._ask_beat(member)
@@ -187,12 +190,21 @@ class Crew:
         member.pulse = pulse
         self._ask_beat(member)
 
+    def excuse(self, seconds: float) -> None:
+        """The pool's thread did not listen for so long, which is no silence of the actors."""
+        for member in self._members:
+            member.due += seconds
+            member.heard_by += seconds
+
     def reject(self, member: Member) -> None:
         """An actor could not load its stages; the next one waits the longer, the more did not."""
         self.remove(member)
-        self._start_after = time.monotonic() + min(MAX_BACKOFF_S, 0.5 * 2.0**self.load_failures)
+        now = time.monotonic()
+        self.failing_since = min(self.failing_since, now)
+        self._start_after = now + min(MAX_BACKOFF_S, 0.5 * 2.0 ** min(self.load_failures, 10))
         self.load_failures += 1
-        if any(other.loaded and other.node != member.node for other in self):
+        loaded_elsewhere = any(other.loaded and other.node != member.node for other in self)
+        if member.node and loaded_elsewhere:  # one that died while it started had no node yet
             self.nodes.strike(member.node, member.name)
 
     def remove(self, member: Member) -> None:
@@ -254,7 +266,7 @@ def environment(num_threads: int) -> dict[str, str]:
 
 
 def check_placeable(name: str, config: PoolConfig) -> None:
-    """Raise ValueError where no node of the cluster could ever hold an actor of the pool."""
+    """Raise ValueError where no node that the cluster has now can hold an actor of the pool."""
     nodes = Nodes(config.needs())
     if not nodes.fitting():
         raise ValueError(f"pool {name}: {nodes.explain()}")

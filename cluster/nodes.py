@@ -14,6 +14,9 @@ MAX_STRIKES = 3
 AVOIDED_S = 600.0
 """Time after which an avoided node is forgiven, seconds."""
 
+LOCAL = {"storyreel/local": "true"}
+"""The label of the node of a local Ray."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,6 +60,11 @@ class Nodes:
             {name: node["Resources"].get(name, 0) for name in self._needs} for node in _living()
         ]
         return f"an actor needs {dict(self._needs)}, the cluster's nodes have {have}"
+
+
+def is_local() -> bool:
+    """Whether we are connected to a local Ray, which never has other nodes than now."""
+    return any(LOCAL.items() <= node["Labels"].items() for node in _living())
 
 
 def is_alive(node_id: str) -> bool:

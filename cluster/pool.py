@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from cluster.config import PoolConfig
 from cluster.crew import Contents, check_placeable
+from cluster.nodes import is_local
 from cluster.queue import Entry
 from cluster.scheduler import Callbacks, Scheduler
 from cluster.work import Work
@@ -50,9 +51,10 @@ class Pool:
         `admit` and `measured` are called from the pool's thread and must be quick.
 
         Raises:
-            ValueError: no node of the cluster can hold an actor.
+            ValueError: the Ray is a local one, and cannot hold an actor.
         """
-        check_placeable(name, config)
+        if is_local():  # a cluster may get the nodes later
+            check_placeable(name, config)
         contents = Contents(
             name=name, stages=dict(stages), output_url=output_url, num_threads=num_threads
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import ray
 
 from cluster.config import ClusterConfig
+from cluster.nodes import LOCAL
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -59,6 +60,7 @@ def _start_local(config: ClusterConfig) -> None:
             address="local",  # without it Ray would follow RAY_ADDRESS or a cluster it finds
             num_cpus=config.num_cpus,
             object_store_memory=config.object_store_mb * 2**20,
+            labels=LOCAL,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,

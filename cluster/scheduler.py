@@ -18,11 +18,12 @@ from cluster.queue import Entry, Queue
 from cluster.work import Done, Problem
 from stages.commits import commit_failure, read_attempts, record_attempt
 from stages.heartbeat import Pulse
+from stages.patience import StorageError
 from stages.records import Failure
 from stages.storage import Output
 
 MAX_LOAD_FAILURES = 3
-"""Failures to load in a row, while no actor is alive, after which a pool gives up."""
+"""Failures to load in a row after which a pool gives up, if no actor has loaded or still may."""
 
 MAX_FAILED_UNITS = 3
 """Different units that an actor may fail before it is replaced."""
@@ -71,6 +72,7 @@ class Scheduler:
         self._open: set[Entry] = set()
         self._num_over = 0
         self._num_failed = 0
+        self._listened_at = time.monotonic()
         self._draining = False
         self._ended: Exception | None = None
 
@@ -90,29 +92,41 @@ class Scheduler:
 
     def run(self) -> None:
         """Work until the pool is closed or cannot go on; the body of the pool's thread."""
+        ended = self._work()
+        in_flight = self._crew.entries()
+        self._end(ended)
+        if not isinstance(ended, _StorageGoneError):  # else each record would wait as long again
+            for entry in in_flight:  # it was we who ended the attempt
+                record_attempt(self._output, entry.work.unit, entry.attempts)
+
+    def _work(self) -> PoolEndedError:
+        """Serve until the pool is closed or cannot go on; returns why."""
         try:
             while self._open or not self._draining:
-                self._next_message(self._dispatch())
-                self._expire()
-            self._end(PoolEndedError(f"pool {self._name}: is closed"))
+                self._listen(self._dispatch())
         except _CancelledError as error:
-            self._end(error)
+            return error
         except PoolEndedError as error:
             logger.error("%s", error)
-            self._end(error)
+            return error
         except Exception as error:  # storage or Ray is gone: whoever waits for a unit is told
             logger.exception("pool %s: cannot go on", self._name)
-            ended = PoolEndedError(f"pool {self._name}: cannot go on: {describe(error)}")
+            kind = _StorageGoneError if isinstance(error, StorageError) else PoolEndedError
+            ended = kind(f"pool {self._name}: cannot go on: {describe(error)}")
             ended.__cause__ = error
-            self._end(ended)
+            return ended
+        return PoolEndedError(f"pool {self._name}: is closed")
 
-    def _next_message(self, ask_again_s: float) -> None:
+    def _listen(self, ask_again_s: float) -> None:
+        """Do what the next message says; if there is none, see what should have come by now."""
+        self._crew.excuse(time.monotonic() - self._listened_at)
         timeout = min(self._crew.next_deadline() - time.monotonic(), ask_again_s, 3600.0)
         try:
-            message = self._messages.get(timeout=max(timeout, 0.0))
+            react = self._messages.get(timeout=max(timeout, 0.0))
         except Empty:
-            return
-        message()
+            react = self._expire
+        self._listened_at = time.monotonic()
+        react()
 
     def _drain_messages(self) -> None:
         while True:
@@ -222,12 +236,19 @@ class Scheduler:
             self._crew.remove(member)
             return
         self._crew.reject(member)
-        alive = any(other.loaded for other in self._crew)
-        if self._crew.load_failures >= MAX_LOAD_FAILURES and not alive:
+        if self._crew.load_failures >= MAX_LOAD_FAILURES and not self._has_hope():
             raise PoolEndedError(
                 f"pool {self._name}: {self._crew.load_failures} actors in a row could not load"
-                f" their stages, and none is left: {problem.message}"
+                f" their stages, and no other has: {problem.message}"
             )
+
+    def _has_hope(self) -> bool:
+        """Whether an actor has loaded, or one that starts or loads still may.
+
+        Those count for as long as one may load: with them, new ones could follow for ever.
+        """
+        in_time = time.monotonic() < self._crew.failing_since + self._config.load_timeout_s
+        return any(member.loaded or in_time for member in self._crew)
 
     def _beaten(self, member: Member, result: Pulse | Problem) -> None:
         if isinstance(result, Pulse):
@@ -254,7 +275,7 @@ class Scheduler:
     def _failed(self, member: Member, problem: Problem) -> None:
         entry = self._crew.take(member)
         if problem.error_class is ErrorClass.STORAGE:
-            raise PoolEndedError(f"pool {self._name}: cannot go on: {problem.message}")
+            raise _StorageGoneError(f"pool {self._name}: cannot go on: {problem.message}")
         if problem.error_class in UNUSABLE or not member.alive:
             self._crew.remove(member)
         if entry.spared < MAX_SPARED and self._is_innocent(entry, problem):
@@ -349,19 +370,20 @@ class Scheduler:
             self._failed(member, Problem(error_class=ErrorClass.TIMEOUT, message=limit))
 
     def _end(self, ended: Exception) -> None:
-        in_flight = self._crew.entries()
         for member in self._crew:
             self._crew.remove(member)
         for entry in self._open:
             _refuse(entry, ended)
         self._ended = ended
         self._drain_messages()
-        for entry in in_flight:  # it was we who ended the attempt
-            record_attempt(self._output, entry.work.unit, entry.attempts)
 
 
 class _CancelledError(PoolEndedError):
     """The pool was closed while units were open."""
+
+
+class _StorageGoneError(PoolEndedError):
+    """Storage has not served for longer than is waited for it."""
 
 
 def _refuse(entry: Entry, ended: Exception) -> None:

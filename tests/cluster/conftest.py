@@ -1,14 +1,31 @@
 """One real local Ray for all the tests of pools."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from cluster.config import ClusterConfig
 from cluster.ray_runtime import connected
 
+MAX_STARTS = 4
+
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    with connected(ClusterConfig(num_cpus=4)):
+    with ExitStack() as stack:
+        _start_patiently(stack)
         yield
+
+
+def _start_patiently(stack: ExitStack) -> None:
+    """Ray gives itself 30 s to start, which is not always enough on a busy machine."""
+    problems = []
+    for _ in range(MAX_STARTS):
+        try:
+            stack.enter_context(connected(ClusterConfig(num_cpus=4)))
+        except ConnectionError as error:
+            problems.append(error)
+        else:
+            return
+    raise ExceptionGroup("no local Ray", problems)

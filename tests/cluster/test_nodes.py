@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,38 @@ with connected(ClusterConfig(address=address)):
 failed = [str(result) for result in results if isinstance(result, Failure)]
 attempts = {u.name: read_commit(Output(url), u, File).attempts for u in units} if not failed else {}
 print(json.dumps({"failed": failed, "attempts": attempts}))
+"""
+
+EARLY = """
+import sys
+from functools import partial
+from pathlib import Path
+from cluster.config import ClusterConfig, PoolConfig
+from cluster.errors import PoolEndedError
+from cluster.pool import Pool
+from cluster.ray_runtime import connected
+from cluster.work import Work
+from stages.commits import UnitId
+from stages.manifests import Shard
+from tests.cluster.toys import NodeStage, Order
+
+address, url = sys.argv[1:]
+
+def render(name, **settings):
+    config = PoolConfig(**settings)
+    stages = {"copies": partial(NodeStage, output_url=url)}
+    unit = UnitId(stage="copies", shard=Shard(index=0, count=1), story_id=name)
+    with Pool(name="toys", stages=stages, output_url=url, config=config, num_threads=1) as pool:
+        future = pool.submit(Work(unit=unit, argument=Order(text=name)), priority=(0,))
+        (Path(url) / f"{name}-waits").touch()
+        return future.result()
+
+with connected(ClusterConfig(address=address)):
+    try:
+        render("never", num_cpus=8, placement_timeout_s=2)
+    except PoolEndedError as error:
+        print("ended:", error)
+    print("rendered:", render("late", num_cpus=2))
 """
 
 
@@ -266,3 +299,15 @@ def test_a_job_survives_a_lost_node_and_a_bad_one_and_uses_a_new_one(
     first = job.first_calls_of_repeated()
     blamed = {(address, summary["attempts"][unit]) for unit, address in first.items()}
     assert blamed == {(lost, 1), (bad, 2)}
+
+
+@pytest.mark.timeout(600)
+def test_a_pool_waits_for_nodes_that_the_cluster_has_not_got_yet(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor() as executor:
+        said = executor.submit(cluster.run, EARLY, cluster.address, str(tmp_path))
+        wait_until(lambda: said.done() or (tmp_path / "late-waits").exists())
+        cluster.start_node(num_cpus=2)
+    assert "no actor found a place in 2 s: an actor needs {'CPU': 8.0}" in said.result()
+    assert "rendered: (File(path='copies/late.txt'" in said.result()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -93,6 +94,61 @@ class UnloadableStage:
         raise OSError("no file named model.safetensors")
 
 
+class LoadedOnceStage(CopyStage):
+    """Loads in one process, and only when it has failed to in five others."""
+
+    def __init__(self, *, output_url: str) -> None:
+        if not _is_first(output_url):
+            raise OSError("no file named model.safetensors")
+        _wait_for_failures(Output(output_url), 5)
+        super().__init__(output_url=output_url)
+
+
+class HangingByTurnsStage:
+    """Fails to load in one process, and hangs in the next one."""
+
+    def __init__(self, *, output_url: str) -> None:
+        _is_first(output_url)
+        if len(list((Path(output_url) / "failures").iterdir())) % 2:
+            time.sleep(600)
+        raise OSError("no file named model.safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledOnce:
+    """Makes a stage whose package is missing in every process but one."""
+
+    output_url: str
+
+    def __call__(self) -> CopyStage:
+        return CopyStage(output_url=self.output_url)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _import_once, (self.output_url,)
+
+
+def _import_once(output_url: str) -> InstalledOnce:
+    if not _is_first(output_url):
+        raise ModuleNotFoundError("No module named 'storyreel'")
+    return InstalledOnce(output_url=output_url)
+
+
+def _is_first(output_url: str) -> bool:
+    """Whether this process is the first of several that ask; the others are noted."""
+    (failures := Path(output_url) / "failures").mkdir(exist_ok=True)
+    try:
+        (Path(output_url) / "first").touch(exist_ok=False)
+    except FileExistsError:
+        (failures / str(os.getpid())).touch()
+        return False
+    return True
+
+
+def _wait_for_failures(output: Output, count: int) -> None:
+    while len(output.names("failures")) < count:
+        time.sleep(0.1)
+
+
 def _raise(error: Exception) -> Callable[[Output], None]:
     def trouble(_: Output) -> None:
         raise error
@@ -101,8 +157,8 @@ def _raise(error: Exception) -> Callable[[Output], None]:
 
 
 def _work_step_by_step(_: Output) -> None:
-    for _ in range(30):
-        time.sleep(0.1)
+    for _ in range(4):
+        time.sleep(3)
         beat()
 
 
@@ -133,6 +189,7 @@ TROUBLES: dict[str, Callable[[Output], None]] = {
     "memory when large": _raise(MemoryError("no memory for the batch")),
     "fail once": _fail_once,
     "steps": _work_step_by_step,
+    "failures": lambda output: _wait_for_failures(output, 5),
     "hang in C": _hang_in_c,
     "stop": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "die idle": _die_when_idle,
