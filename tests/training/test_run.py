@@ -144,6 +144,11 @@ def test_every_part_of_the_bundled_family_is_trained(family: Path) -> None:
     assert parts(family) == parts(Path("models/pocket"))
 
 
+def test_the_bundled_family_stays_small() -> None:
+    """Every version of it stays in the history of whoever clones."""
+    assert sum(path.stat().st_size for path in Path("models").rglob("*")) <= 32 * 2**20
+
+
 def parts(family: Path) -> set[str]:
     return {str(path.relative_to(family).parent) for path in family.rglob("*.safetensors")}
 

@@ -15,6 +15,7 @@ from training.truth import (
     Truth,
     bumps,
     export_truth,
+    held_out_shares,
     judge_picture,
     reconstruct,
     spoil,
@@ -203,3 +204,10 @@ def test_one_wrong_colour_is_one_wrong_answer() -> None:
     right = judge_picture(replace(seen, figures=(replace(seen.figures[0], hat=other),)), scene)
     assert right["hat"] == [False]
     assert right["top"] == right["bottom"] == [True]
+
+
+def test_the_bundled_estimator_is_right_on_true_pictures() -> None:
+    """All that is measured of pictures of the world rests on it."""
+    estimator = TruthEstimator.from_pretrained("models/pocket/truth_estimator").float().eval()
+    shares = held_out_shares(estimator, 120, 128)
+    assert min(shares.values()) >= 0.98, shares
