@@ -119,7 +119,10 @@ def ablation(plan: Plan) -> list[Method]:
             if width < size
         },
     }
-    return [_method(plan, name, {"coverage": "window", **one}) for name, one in changes.items()]
+    methods = [_method(plan, name, {"coverage": "window", **one}) for name, one in changes.items()]
+    # What the configuration has anyway would be the same line twice.
+    named = {method.row.folder: method for method in reversed(methods)}
+    return [method for method in methods if named[method.row.folder] is method]
 
 
 def _method(
