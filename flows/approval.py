@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateName,
 )
+from prefect.client.schemas.objects import FlowRun
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
@@ -20,7 +21,7 @@ from flows.control import Approval, read_control
 from flows.job import JOB, Job
 from flows.plan import read_plan
 from flows.plan_text import plan_markdown
-from flows.sample import decide
+from flows.sample import decide, why_no_plan
 from flows.server_config import load_server_config
 from flows.work_pool import JOB_FLOW
 from stages.storage import Output
@@ -43,19 +44,32 @@ def wait_for_approval(job: Job) -> None:
     decide(job.output, approved=answer.approve)
 
 
-def resume_answered(client: SyncPrefectClient) -> None:
-    """Resume the flow runs whose sample was approved or rejected by a command."""
+def resume_answered(client: SyncPrefectClient) -> list[str]:
+    """Resume the flow runs whose sample was approved or rejected by a command.
+
+    Returns:
+        What is wrong with the others, if anything: one that cannot be read holds up none.
+    """
     suspended = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=[JOB_FLOW])),
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(name=FlowRunFilterStateName(any_=[SUSPENDED]))
         ),
     )
+    problems = []
     for run in suspended:
-        output = Output(run.parameters["output_url"])
-        if output.exists(JOB) and read_control(output).approval in _ANSWERS:
-            approved = read_control(output).approval is Approval.APPROVED
-            client.resume_flow_run(run.id, run_input={"approve": approved})
+        try:
+            _resume_if_answered(client, run)
+        except Exception as error:  # every store has its own exceptions
+            problems.append(f"{run.parameters['output_url']}: {error}")
+    return problems
+
+
+def _resume_if_answered(client: SyncPrefectClient, run: FlowRun) -> None:
+    output = Output(run.parameters["output_url"])
+    if output.exists(JOB) and (answer := read_control(output).approval) in _ANSWERS:
+        approved = answer is Approval.APPROVED
+        client.resume_flow_run(run.id, run_input={"approve": approved})
 
 
 def _question(job: Job) -> str:
@@ -64,4 +78,6 @@ def _question(job: Job) -> str:
         lines.append(f"[Look at its films and sheets]({page}).")
     if plan := read_plan(job.output):
         lines.append(plan_markdown(plan))
+    else:
+        lines.append(why_no_plan(job))
     return "\n\n".join(lines)

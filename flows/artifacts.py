@@ -98,13 +98,17 @@ class _Page:
         self._rates = read_rates(job.output)
 
     def try_to(self, show: Any) -> bool:
-        """Show something, or nothing while the server is away; whether it was shown."""
+        """Show something, or nothing while the server is away.
+
+        Returns:
+            Whether that is over: it is shown, or what it belongs to was deleted in the UI.
+        """
         try:
             with get_client(sync_client=True) as client:
                 show(client)
         except httpx.HTTPError as error:
-            logger.debug("the Prefect server is away: %s", error)
-            return False
+            logger.debug("the Prefect server does not show the job: %s", error)
+            return _is_missing(error)
         return True
 
     def show_end(self) -> None:
@@ -150,10 +154,8 @@ class _Page:
         """Create an artifact, or change it if it shows something else."""
         if self._shown.get(name) == (data, description):
             return
-        if name in self._artifacts:
-            change = ArtifactUpdate(data=data, description=description)
-            client.update_artifact(self._artifacts[name], change)
-        else:
+        change = ArtifactUpdate(data=data, description=description)
+        if not self._change(client, name, change):
             key = f"job-{self._job.fingerprint[:8]}-{name}"
             artifact = ArtifactCreate(
                 key=key,
@@ -164,6 +166,18 @@ class _Page:
             )
             self._artifacts[name] = client.create_artifact(artifact).id
         self._shown[name] = (data, description)
+
+    def _change(self, client: SyncPrefectClient, name: str, change: ArtifactUpdate) -> bool:
+        """Whether an artifact was there to be changed; it may have been deleted in the UI."""
+        if name not in self._artifacts:
+            return False
+        try:
+            client.update_artifact(self._artifacts[name], change)
+        except httpx.HTTPError as error:
+            if not _is_missing(error):
+                raise
+            return False
+        return True
 
     def _failure_row(self, failure: Failure) -> dict[str, Any]:
         where = f"{failure.source_file}, row {failure.source_row}"
@@ -242,6 +256,11 @@ class _Page:
 def escape_markdown(text: str) -> str:
     """Untrusted text as one line that neither markdown nor HTML takes for its own."""
     return _MARKDOWN.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _is_missing(error: httpx.HTTPError) -> bool:
+    missing = httpx.codes.NOT_FOUND
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == missing
 
 
 def _describe(stage: StageStatus) -> str:

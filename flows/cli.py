@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from flows.lock import LockedError
 
 if TYPE_CHECKING:
     from flows.config import RenderConfig
-    from stages.storage import Output
+    from flows.job import Job
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,9 +68,7 @@ def render(
     """Render the stories of INPUT to films; a finished job does nothing, a broken one goes on."""
     from flows.config import load_config
     from flows.job import open_job
-    from flows.report import show_summary
-    from flows.sample import decide_at_terminal, shards_due, start
-    from flows.summary import summarize
+    from flows.sample import decide_at_terminal
     from stages.storage import Output
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
@@ -81,15 +80,33 @@ def render(
         sample_size=sample or 0,
         replace=discard_other_job,
     )
-    console = Console()
-    note: str | None = None
-    if job.unfinished() and shards_due(job, start(job, sample or 0)):
-        from flows.render import run_render
+    note = _go_on(job, config, sample or 0)
+    if job.unfinished() and decide_at_terminal(job, Console()):
+        note = _run(job, config)
+    _tell(job, note)
 
-        note = run_render(job, config).message
-    if job.unfinished() and decide_at_terminal(job, console):
-        note = run_render(job, config).message
-    summary = summarize(job)
+
+def _go_on(job: "Job", config: "RenderConfig", sample_size: int = 0) -> str | None:
+    """Render what may be rendered of a job that somebody starts now, if anything is left of it."""
+    from flows.sample import shards_due, start
+
+    due = job.unfinished() and shards_due(job, start(job, sample_size))
+    return _run(job, config) if due else None
+
+
+def _run(job: "Job", config: "RenderConfig") -> str | None:
+    """Render what is left of a job and may be rendered now; what its run said in the end."""
+    from flows.render import run_render
+
+    return run_render(job, config).message
+
+
+def _tell(job: "Job", note: str | None) -> None:
+    """Tell what a job has come to, and what its run said if something is left."""
+    from flows.report import show_summary
+    from flows.summary import summarize
+
+    console, summary = Console(), summarize(job)
     show_summary(job, summary, console)
     if note is not None and job.unfinished():
         console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -130,14 +147,16 @@ def plan(
     overrides: Overrides = None,
     rates: Annotated[
         str | None,
-        typer.Option("--rates", metavar="OUTPUT", help="An earlier job of this configuration."),
+        typer.Option(
+            "--rates", metavar="OUTPUT", help="An earlier job of this configuration; needed."
+        ),
     ] = None,
     output_url: Annotated[
         str | None, typer.Option("--output", help="Where the job is to go, to see if it fits.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what rendering INPUT would take, without rendering: hours, nights, storage."""
+    """Say what rendering INPUT would take, by the rates of an earlier job: hours, nights, GB."""
     from flows.config import load_config
     from flows.planning import plan_input
     from flows.sample import show_plan
@@ -171,7 +190,7 @@ def pause(output_url: JobUrl, as_json: AsJson = False) -> None:
 
 @app.command()
 def resume(output_url: JobUrl, as_json: AsJson = False) -> None:
-    """Take back a pause or a cancellation; a run that has ended already is started anew."""
+    """Take back a pause or a cancellation; a run that has ended already is not started by this."""
     _steer(output_url, "may go on", as_json, paused=False, cancel="no")
 
 
@@ -279,7 +298,7 @@ def retry(
     overrides: Overrides = None,
 ) -> None:
     """Try the quarantined stories of OUTPUT again, with the configuration of their job."""
-    from flows.job import read_config
+    from flows.job import read_config, read_job
     from flows.retry import Selection, open_for_retry
     from stages.storage import Output
 
@@ -292,13 +311,14 @@ def retry(
     )
     chosen = open_for_retry(output, selection)
     Console().print(f"{len(chosen)} stories are tried again", highlight=False)
-    _render_again(output, config, is_due=bool(chosen))
+    job = read_job(output)
+    _tell(job, _go_on(job, config))
 
 
 @app.command()
 def repair(output_url: JobUrl, overrides: Overrides = None) -> None:
     """Make again what `verify` finds damaged or missing at OUTPUT."""
-    from flows.job import read_config
+    from flows.job import read_config, read_job
     from flows.repair import open_for_repair
     from stages.storage import Output
 
@@ -306,24 +326,8 @@ def repair(output_url: JobUrl, overrides: Overrides = None) -> None:
     config = read_config(output, overrides or ())
     damaged = open_for_repair(output)
     Console().print(f"{len(damaged)} damaged files are made again", highlight=False)
-    _render_again(output, config, is_due=bool(damaged))
-
-
-def _render_again(output: "Output", config: "RenderConfig", *, is_due: bool) -> None:
-    """Render what a job was opened for again, if anything, and tell what it has come to."""
-    from flows.job import read_job
-    from flows.report import show_summary
-    from flows.summary import summarize
-
     job = read_job(output)
-    if is_due:
-        from flows.render import run_render
-
-        run_render(job, config)
-    summary = summarize(job)
-    show_summary(job, summary, Console())
-    if summary.num_failures:
-        raise typer.Exit(1)
+    _tell(job, _go_on(job, config))
 
 
 ServerFile = Annotated[
@@ -338,7 +342,7 @@ def serve(server: ServerFile = None) -> None:
     from flows.serve import serve as serve_until_stopped
     from flows.server_config import load_server_config
 
-    serve_until_stopped(load_server_config(server), server, Console())
+    serve_until_stopped(load_server_config(server), Console())
 
 
 @app.command()
@@ -351,14 +355,17 @@ def submit(
     limit: Limit = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=1, help="Render N stories first, then wait for approval."),
+        typer.Option(
+            "--sample", min=1, max=100, help="Render N stories first, then wait for approval."
+        ),
     ] = None,
     priority: Annotated[
-        int, typer.Option("--priority", min=1, max=9, help="9 goes first, 1 last.")
-    ] = 5,
+        int | None,
+        typer.Option("--priority", min=1, max=9, help="9 goes first, 1 last; 5 is usual."),
+    ] = None,
     window: Annotated[
         str | None,
-        typer.Option("--window", help="Hours, such as '22:00-06:00 Europe/Berlin'; else any hour."),
+        typer.Option("--window", help="Hours in which it may run: '22:00-06:00 Europe/Berlin'."),
     ] = None,
     server: ServerFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -459,7 +466,10 @@ def doctor(
 
 
 def main() -> None:
-    """Run the command; what the user got wrong is a line that says so, not a traceback."""
+    """Run the command; what the user got wrong is a line that says so, not a traceback.
+
+    The exit code 1 is kept for what a command found: stories that failed, or problems.
+    """
     # Prefect logs for its UI; in the terminal the progress bars and the last lines tell it all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -473,6 +483,9 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from here")
         sys.exit(130)
+    except Exception:  # a mistake of ours, or a refusal that only its store or server knows
+        traceback.print_exc()
+        sys.exit(2)
 
 
 def _say(message: str) -> None:

@@ -98,7 +98,10 @@ def _mark(client: SyncPrefectClient, run: FlowRun) -> None:
 
 
 def read_interrupted_runs(client: SyncPrefectClient, since: datetime) -> list[FlowRun]:
-    """Our runs of deployments that crashed after `since`, and those that are left unfinished."""
+    """Our runs of deployments that crashed after `since`, and those that are left unfinished.
+
+    Those that another host's process works on are left to it.
+    """
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             tags=FlowRunFilterTags(all_=[STORYREEL]),
@@ -108,7 +111,8 @@ def read_interrupted_runs(client: SyncPrefectClient, since: datetime) -> list[Fl
         ),
         sort=FlowRunSort.START_TIME_DESC,
     )
-    return [run for run in runs if run.deployment_id is not None and _ended_since(run, since)]
+    ours = [run for run in runs if run.deployment_id is not None and not _is_elsewhere(run)]
+    return [run for run in ours if _ended_since(run, since)]
 
 
 def _ended_since(run: FlowRun, moment: datetime) -> bool:
@@ -128,14 +132,26 @@ def _identify(process: psutil.Process) -> str:
 
 
 def _is_dead(run: FlowRun) -> bool:
-    tags = [tag.removeprefix(_PROCESS) for tag in run.tags if tag.startswith(_PROCESS)]
-    return any(_process_is_gone(tag) for tag in tags)
+    return any(map(_process_is_gone, _processes_of(run)))
+
+
+def _is_elsewhere(run: FlowRun) -> bool:
+    return not all(map(_is_of_this_host, _processes_of(run)))
+
+
+def _processes_of(run: FlowRun) -> list[str]:
+    """The identities of the processes that work on a run: one, or none."""
+    return [tag.removeprefix(_PROCESS) for tag in run.tags if tag.startswith(_PROCESS)]
+
+
+def _is_of_this_host(identity: str) -> bool:
+    return identity.rsplit("/", 2)[0] == socket.gethostname()
 
 
 def _process_is_gone(identity: str) -> bool:
-    host, pid, _ = identity.rsplit("/", 2)
-    if host != socket.gethostname():
+    if not _is_of_this_host(identity):
         return False  # another machine's processes cannot be seen from here
+    pid = identity.rsplit("/", 2)[1]
     try:
         return _identify(psutil.Process(int(pid))) != identity
     except psutil.NoSuchProcess:

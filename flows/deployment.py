@@ -69,7 +69,7 @@ def job(  # noqa: PLR0913, PLR0917, a form in the UI
     overrides: list[str] = [],  # noqa: B006, Prefect copies it
     limit: Annotated[int | None, Field(ge=1)] = None,
     sample: Annotated[int | None, Field(ge=1, le=100)] = None,
-    priority: Annotated[int, Field(ge=1, le=9)] = DEFAULT_PRIORITY,
+    priority: Annotated[int | None, Field(ge=1, le=9)] = None,
     window: str | None = None,
 ) -> State[Any]:
     """Render the stories of an input to films; the same job goes on where it stopped.
@@ -83,14 +83,15 @@ def job(  # noqa: PLR0913, PLR0917, a form in the UI
         overrides: Single values, such as films.fps=12.
         limit: Only the first so many input rows.
         sample: Render so many stories first, show the plan of the rest, and wait for approval.
-        priority: 9 goes first, 1 last.
-        window: Hours in which the job may run, such as 22:00-06:00 Europe/Berlin; any hour without.
+        priority: 9 goes first, 1 last; left out, the job keeps the one it has, at first 5.
+        window: Hours in which the job may run, such as 22:00-06:00 Europe/Berlin; left out, the job
+            keeps the one it has, at first that of its configuration.
     """
     output = Output(load_server_config().check_output(output_url))
     config = load_config(config_name, profile=profile, overrides=overrides)
     with own_flow_run():
         laid_out = open_job(output, input_url, config, limit=limit, sample_size=sample or 0)
-        update_control(output, priority=priority, window=window)
+        update_control(output, **_given(priority=priority, window=window))
         return _render_or_ask(laid_out, config, start(laid_out, sample or 0))
 
 
@@ -103,10 +104,14 @@ def night(window: str) -> State[Any]:
     """
     tried: dict[str, State[Any]] = {}
     with own_flow_run():
-        while _is_open(window) and (entry := _next_job(set(tried))):
-            update_control(entry.job.output, window=window)
-            tried[entry.job.output.url] = _try_to_render(entry)
+        while _is_open(window) and (entry := _next_job(tried)):
+            tried[entry.job.output.url] = _try_to_render(entry, window)
     return _told(tried)
+
+
+def _given(**wishes: Any) -> dict[str, Any]:
+    """What a submission states; of the rest the job keeps what it was told before."""
+    return {key: value for key, value in wishes.items() if value is not None}
 
 
 def _render_or_ask(laid_out: Job, config: RenderConfig, control: Control) -> State[Any]:
@@ -119,9 +124,10 @@ def _render_or_ask(laid_out: Job, config: RenderConfig, control: Control) -> Sta
     return _render(laid_out, config)
 
 
-def _try_to_render(entry: "Waiting") -> State[Any]:
+def _try_to_render(entry: "Waiting", window: str) -> State[Any]:
     """The state that a job's run ends with; what goes wrong with one job is no other's business."""
     try:
+        update_control(entry.job.output, window=window)
         return _render(entry.job, entry.config)
     except Exception as error:
         return Failed(message=f"{entry.job.name}: {error}")
@@ -161,23 +167,32 @@ class Waiting:
     control: Control
 
 
-def _next_job(tried: set[str]) -> Waiting | None:
-    """The job of the highest priority, of equals the one that was submitted first."""
-    waiting = [entry for entry in _waiting_jobs() if entry.job.output.url not in tried]
+def _next_job(tried: dict[str, State[Any]]) -> Waiting | None:
+    """The job of the highest priority, of equals the one that was submitted first.
+
+    A submission that cannot be read has been tried with that, and stops no other one.
+    """
+    waiting: list[Waiting] = []
+    for url in dict.fromkeys(_submitted_outputs()):
+        if url not in tried:
+            try:
+                waiting.extend(_waiting(url))
+            except Exception as error:
+                tried[url] = Failed(message=f"{url}: {error}")
     return max(waiting, key=lambda entry: entry.control.priority, default=None)
 
 
-def _waiting_jobs() -> Iterator[Waiting]:
-    for url in dict.fromkeys(_submitted_outputs()):
-        output = Output(url)
-        if not output.exists(JOB):
-            continue  # its input was refused
-        control = read_control(output)
-        held_back = control.paused or control.cancel is not Cancel.NO
-        approved = control.approval in {Approval.NOT_NEEDED, Approval.APPROVED}
-        laid_out = read_job(output)
-        if approved and not held_back and laid_out.unfinished():
-            yield Waiting(job=laid_out, config=read_config(output), control=control)
+def _waiting(url: str) -> Iterator[Waiting]:
+    """The job at an output, if it waits."""
+    output = Output(url)
+    if not output.exists(JOB):
+        return  # its input was refused
+    control = read_control(output)
+    held_back = control.paused or control.cancel is not Cancel.NO
+    approved = control.approval in {Approval.NOT_NEEDED, Approval.APPROVED}
+    laid_out = read_job(output)
+    if approved and not held_back and laid_out.unfinished():
+        yield Waiting(job=laid_out, config=read_config(output), control=control)
 
 
 def _submitted_outputs() -> Iterator[str]:

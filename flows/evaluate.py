@@ -208,8 +208,14 @@ class _Scorer:
     def frechet(self, shards: Sequence[Shard], reference: str) -> FrechetDistance:
         """The distance of the shards' keyframes to the pictures of a reference."""
         there = reference_pictures(reference)
+        features = list(self._features(shards))
+        if not features:
+            raise ValueError(
+                f"--reference {reference}: there is no keyframe at {self._output.url} to compare"
+                " with; evaluate before retention.keep lets them go"
+            )
         references = reduce(add, self._stage.features(there))
-        keyframes = reduce(add, self._features(shards))
+        keyframes = reduce(add, features)
         return FrechetDistance(
             distance=frechet_distance(keyframes, references),
             num_keyframes=keyframes.count,

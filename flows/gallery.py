@@ -173,14 +173,20 @@ def _jobs_below(name: str, root: Path) -> list[dict[str, Any]]:
     patterns = ("/".join(["*"] * depth + [JOB]) for depth in range(1, JOB_DEPTH + 1))
     found = [path for pattern in patterns for path in root.glob(pattern)]
     newest_first = sorted(found, key=lambda path: -path.stat().st_mtime)
-    return [_job_row(name, root, path.parent) for path in newest_first]
+    return [
+        _job_row(path.parent, f"{name}/{path.parent.relative_to(root)}") for path in newest_first
+    ]
 
 
-def _job_row(name: str, root: Path, folder: Path) -> dict[str, Any]:
-    job = read_job(Output(str(folder)))
-    summary = summarize(job)
+def _job_row(folder: Path, place: str) -> dict[str, Any]:
+    """What the index shows of a job, or of what is wrong with it."""
+    try:
+        job = read_job(Output(str(folder)))
+        summary = summarize(job)
+    except (OSError, ValueError) as error:
+        return {"name": place, "error": str(error)}
     return {
-        "href": quote(f"{name}/{folder.relative_to(root)}/"),
+        "href": quote(f"{place}/"),
         "name": job.name,
         "films": summary.num_films,
         "hours": summary.duration_s / 3600,

@@ -7,13 +7,15 @@ into the `stories` manifests, shard by shard, so that the input is not needed ag
 import dataclasses
 import hashlib
 import json
+import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
 
-from flows.config import RenderConfig, digest, make_config
+from flows.config import OPERATION, RenderConfig, digest, make_config
 from flows.generations import GENERATIONS, read_generations
 from flows.lock import held
 from stages.keyframes.config import KeyframesConfig
@@ -23,9 +25,10 @@ from stages.records import Failure, Story, to_row
 from stages.references import References
 from stages.storage import Output
 from stages.stories import Rejection, read_stories
+from stages.urls import without_credentials
 
-RENDERING_VERSION = 1
-"""Raised whenever the same job would give other pixels than before."""
+RENDERING_VERSION = 2
+"""Raised whenever the same job would give other pixels, or other records, than before."""
 
 JOB = "job.json"
 REJECTED = "manifests/failures/input.parquet"
@@ -33,7 +36,9 @@ REJECTED = "manifests/failures/input.parquet"
 MAX_SHARDS = 1_000_000
 
 FOLDERS = ("manifests", "units", "keyframes", "clips", "films", "references", "removed", "control")
-"""What belongs to a job at its output; the claims on the output do not."""
+FILES = (GENERATIONS, "rates.json", "plan.json", "status.json", "index.html")
+PAGE = re.compile(r"page-[0-9]{4,}\.html")
+"""What belongs to a job at its output, beside its `job.json`; the claims on the output do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +102,8 @@ def open_job(
         replace: delete another job that the output holds.
 
     Raises:
-        ValueError: the input cannot be read or holds no story, the output cannot be written, or it
-            holds another job.
+        ValueError: the input cannot be read, holds no story, or changes while it is read; the
+            output cannot be written, or it holds another job.
     """
     output.check_writable()
     rows = partial(_rows, input_url, limit, config)
@@ -113,7 +118,11 @@ def open_job(
     _claim(output, description)
     job = read_job(output)
     if not _is_laid_out(job):
-        _write_stories(job, rows(output.publish))
+        try:
+            _write_stories(job, _unchanged(rows(output.publish), census, input_url))
+        except ValueError:
+            output.remove_folder(f"manifests/{STORIES}")
+            raise
     return job
 
 
@@ -140,18 +149,27 @@ def read_config(output: Output, overrides: Sequence[str] = ()) -> RenderConfig:
 
     Raises:
         ValueError: there is no job, its configuration is not readable, or an override is not
-            allowed.
+            allowed, as those are that shape pixels: one job never mixes two looks.
     """
     there = _read_description(output)
-    return make_config(f"{JOB} in {output.url}", there["rendering"] | there["operation"], overrides)
+    place, settings = f"{JOB} in {output.url}", there["rendering"] | there["operation"]
+    config = make_config(place, settings, overrides)
+    if config.rendering() != make_config(place, settings).rendering():
+        allowed = ", ".join(f"{section}.*" for section in sorted(OPERATION))
+        raise ValueError(
+            f"--set {' '.join(overrides)}: shapes pixels, which stay as the job was"
+            f" laid out with; allowed are {allowed}"
+        )
+    return config
 
 
 def discard_job(output: Output) -> None:
     """Remove everything that a job left at its output."""
     for folder in FOLDERS:
         output.remove_folder(folder)
-    output.remove(GENERATIONS)
-    output.remove(JOB)
+    pages = filter(PAGE.fullmatch, output.names(""))
+    for name in (*pages, *FILES, JOB):
+        output.remove(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +177,10 @@ class _Census:
     num_stories: int
     num_rejected: int
     sha256: str
+
+    def __str__(self) -> str:
+        counts = f"{self.num_stories} stories and {self.num_rejected} refused rows"
+        return f"{counts} (sha256 {self.sha256[:8]})"
 
 
 def _rows(
@@ -203,16 +225,47 @@ def _not_kept(path: str, content: bytes) -> None:
     """An image that is only counted is not copied yet."""
 
 
+class _Counter:
+    """Counts and hashes rows; where they were read from does not matter."""
+
+    def __init__(self) -> None:
+        self._counts = {Story: 0, Rejection: 0}
+        self._content = hashlib.sha256()
+
+    def add(self, row: Story | Rejection) -> None:
+        self._counts[type(row)] += 1
+        # Why a row was refused may tell where it was read from too, and shapes no picture.
+        placeless = {**to_row(row), "source_file": "", "message": ""}
+        self._content.update(digest(placeless).encode())
+
+    def census(self) -> _Census:
+        return _Census(
+            num_stories=self._counts[Story],
+            num_rejected=self._counts[Rejection],
+            sha256=self._content.hexdigest(),
+        )
+
+
 def _take_census(rows: Iterator[Story | Rejection]) -> _Census:
-    """Count and hash the rows' content; where they were read from does not matter."""
-    counts = {Story: 0, Rejection: 0}
-    content = hashlib.sha256()
+    counter = _Counter()
     for row in rows:
-        counts[type(row)] += 1
-        content.update(digest({**to_row(row), "source_file": ""}).encode())
-    return _Census(
-        num_stories=counts[Story], num_rejected=counts[Rejection], sha256=content.hexdigest()
-    )
+        counter.add(row)
+    return counter.census()
+
+
+def _unchanged(
+    rows: Iterator[Story | Rejection], census: _Census, input_url: str
+) -> Iterator[Story | Rejection]:
+    """The rows; a ValueError after the last of them if they are not those of the census."""
+    counter = _Counter()
+    for row in rows:
+        counter.add(row)
+        yield row
+    if (found := counter.census()) != census:
+        raise ValueError(
+            f"input {without_credentials(input_url)}: changed while it was read: {census} at first,"
+            f" then {found}; start again once it stays as it is"
+        )
 
 
 def _describe(config: RenderConfig, census: _Census) -> dict[str, Any]:
@@ -300,21 +353,22 @@ def _is_laid_out(job: Job) -> bool:
 
 
 def _write_stories(job: Job, rows: Iterator[Story | Rejection]) -> None:
-    """Copy the accepted stories to their manifests, one shard in memory at a time."""
+    """Copy the accepted stories to their manifests, a shard or two in memory at a time.
+
+    The first shard comes last: without it the job is not laid out, and with it all rows were read.
+    """
     rejected: list[Failure] = []
-    stories = _accepted(rows, rejected)
     sample: list[Story] = []
-    others = _without_sample(job, stories, sample)
-    for shard in job.shards[bool(job.sample_size) :]:
+    others = _without_sample(job, _accepted(rows, rejected), sample)
+    first = sample if job.sample_size else list(islice(others, job.shard_size))
+    for shard in job.shards[1:]:
         of_shard = list(islice(others, job.shard_size))
         write_manifest(job.output, manifest_path(STORIES, shard), Story, of_shard)
-    left = list(others)  # nothing; the last of the sample may come after the last full shard
-    assert not left, (job, len(left))
-    if sample:
-        write_manifest(job.output, manifest_path(STORIES, job.shards[0]), Story, sample)
-    rejected += [_rejection(row) for row in rows if isinstance(row, Rejection)]
+    deque(others, maxlen=0)  # the last of the sample may come after the last full shard
     if rejected:
         write_manifest(job.output, REJECTED, Failure, rejected)
+    if first:
+        write_manifest(job.output, manifest_path(STORIES, job.shards[0]), Story, first)
 
 
 def _without_sample(job: Job, stories: Iterator[Story], sample: list[Story]) -> Iterator[Story]:

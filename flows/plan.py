@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import NormalDist, fmean, variance
 from typing import TypeAlias
 
-from flows.config import RenderConfig
+from flows.config import RenderConfig, RetentionConfig
 from flows.rates import StageRate
+from flows.retention import STAGES_LET_GO
 from flows.shards import POOL_OF_STAGE, STAGES
 from flows.window import Window
 from stages.records import ShotKind, Story, Storyboard, from_row
@@ -64,7 +65,8 @@ class Plan:
     """What a job takes: on the configured number of actors, on the hardware that was measured.
 
     `hours` is the time from start to end with both pools at work all the time; `nights` counts the
-    openings of the window that it fills, none without a window. `film_hours` is what people see.
+    openings of the window that it fills, none without a window. `film_hours` is what people see,
+    `gigabytes` what stays: no more than the films where the job lets go what they are made of.
     """
 
     stories: int
@@ -119,7 +121,7 @@ def make_plan(
         stages=stages,
         hours=hours,
         nights=_nights(hours, config, rates),
-        gigabytes=_sum(stage.gigabytes for stage in stages),
+        gigabytes=_sum(s.gigabytes for s in stages if _stays(s.stage, config.retention)),
         hardware=tuple(sorted({rate.hardware for rate in rates.values()})),
     )
 
@@ -151,13 +153,21 @@ def read_plan(output: Output) -> Plan | None:
         return None
 
 
-def _check_rates(rates: dict[str, StageRate]) -> None:
+def _stays(stage: str, config: RetentionConfig) -> bool:
+    return config.keep != "films" or stage not in STAGES_LET_GO
+
+
+def what_rates_lack(rates: dict[str, StageRate]) -> str | None:
+    """Why rates do not tell what a job takes, if they do not."""
     few = [s for s in STAGES if s not in rates or rates[s].num_units < MIN_UNITS]
-    if few:
+    return f"fewer than {MIN_UNITS} units of {', '.join(few)} were measured" if few else None
+
+
+def _check_rates(rates: dict[str, StageRate]) -> None:
+    if lack := what_rates_lack(rates):
         raise ValueError(
-            f"the plan: fewer than {MIN_UNITS} units of {', '.join(few)} were measured; name with"
-            " --rates the output of an earlier job of this configuration, or render with --sample 4"
-            " first"
+            f"the plan: {lack}; name with --rates the output of an earlier job of this"
+            " configuration, or render with --sample 4 first"
         )
 
 

@@ -35,12 +35,12 @@ from flows.generations import complete_opening
 from flows.job import Job, read_job
 from flows.lock import held
 from flows.monitor import Monitor, OpenUnits, Watched
-from flows.plan import read_plan
+from flows.plan import read_plan, what_rates_lack
 from flows.prefect_server import prefect_api
 from flows.progress import StageProgress
-from flows.rates import Meters, read_rates
+from flows.rates import Meters, read_rates, write_rates
 from flows.retention import remove_finished_intermediates, remove_intermediates
-from flows.sample import plan_job, shards_due, without_chat
+from flows.sample import as_planned, plan_job, shards_due
 from flows.shards import (
     POOL_OF_STAGE,
     STAGES,
@@ -256,6 +256,8 @@ def _run(
         for pool in pools.values():
             pool.close()  # units in flight are finished, and may still be cancelled
         progress.show(watched.tally.stages())
+        # The monitor may not have looked since the last units were measured.
+        write_rates(watched.job.output, watched.meters.rates())
     return monitor.ended_by
 
 
@@ -316,13 +318,13 @@ def _pools(watched: Watched, factories: Mapping[str, StageFactory]) -> Iterator[
 
 
 def _plan_after_sample(watched: Watched, factories: StageFactories) -> None:
-    """Once the sample is rendered, plan the job from what it took."""
-    job, config = watched.job, watched.config
+    """Once the sample is rendered, plan the job from what it took, if that is enough."""
+    job, rates = watched.job, watched.meters.rates()
     control = watched.controller.control
     sampled = control.approval is Approval.WAITING and not shards_due(job, control)
-    if sampled and read_plan(job.output) is None:
-        split = factories(job, without_chat(config))["prompts"]()
-        plan_job(job, config, split, watched.meters.rates())
+    if sampled and read_plan(job.output) is None and not what_rates_lack(rates):
+        config = as_planned(watched.config, watched.controller.window)
+        plan_job(job, config, factories(job, config)["prompts"](), rates)
 
 
 def _end_state(watched: Watched, phase: Phase | None) -> State[Any]:

@@ -41,6 +41,10 @@ def open_for_repair(output: Output) -> tuple[str, ...]:
     return tuple(place for damage in damaged for place in damage.places)
 
 
+MADE_FROM = {"motion": ("keyframes",), "films": ("keyframes", "motion")}
+"""By stage, the stages that made its files' sources; a job may have let those go."""
+
+
 class _Damage:
     """What is damaged of one shard: its places, and the units that have to be forgotten."""
 
@@ -50,25 +54,35 @@ class _Damage:
         self.units: list[Ended] = []
         self._output = output
         self._removed = read_removed(output, shard)
+        self._progress = {stage: read_progress(output, stage, shard) for stage in STAGES}
         stories = self._look_at_units()
         manifests = self._look_at_manifests()
         for stage in STAGES:
-            for name in sorted(read_progress(output, stage, shard).failed):
+            for name in sorted(self._progress[stage].failed):
                 # A manifest is read for all the stories of its shard.
                 if manifests or _story_of(stage, name) in stories:
                     self.units.append(self._ended(stage, name))
         self.places += manifests
 
     def _look_at_units(self) -> set[str]:
-        """Note the damaged units; their stories."""
+        """Note the damaged units, and what they need to be made again; their stories."""
         stories: set[str] = set()
         for stage in STAGES:
-            for name in sorted(read_progress(self._output, stage, self.shard).done):
+            for name in sorted(self._progress[stage].done):
                 if places := list(self._damaged_places(stage, name)):
                     self.places += places
-                    self.units.append(self._ended(stage, name))
+                    self.units += [self._ended(stage, name), *self._let_go(stage, name)]
                     stories.add(_story_of(stage, name))
         return stories
+
+    def _let_go(self, stage: str, name: str) -> Iterator[Ended]:
+        """The units whose files a unit was made from, if its story's files were let go."""
+        story_id = _story_of(stage, name)
+        if story_id in self._removed:
+            for before in MADE_FROM.get(stage, ()):
+                for made in sorted(self._progress[before].done):
+                    if _story_of(before, made) == story_id:
+                        yield self._ended(before, made)
 
     def _ended(self, stage: str, name: str) -> Ended:
         return Ended(stage=stage, shard=str(self.shard), name=name)

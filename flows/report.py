@@ -11,6 +11,7 @@ from flows.job import Job
 from flows.progress import duration
 from flows.status import JobStatus
 from flows.summary import Summary
+from flows.terminal import plain
 from stages.records import Failure
 
 
@@ -19,7 +20,7 @@ def show_summary(job: Job, summary: Summary, console: Console) -> None:
     if summary.num_films:
         console.print(_films_table(summary))
         where = ", ".join(job.output.location(place) for place in ("films", INDEX))
-        console.print(f"films and a page that shows them: {where}", highlight=False, soft_wrap=True)
+        _say(console, f"films and a page that shows them: {where}")
     if summary.num_failures:
         console.print(_failures_table(summary.first_failures))
     for kept, count, kind in (
@@ -27,30 +28,32 @@ def show_summary(job: Job, summary: Summary, console: Console) -> None:
         (summary.first_failures, summary.num_failures, "failures"),
     ):
         if len(kept) < count:
-            console.print(f"{len(kept)} of {count} {kind} are listed", highlight=False)
-    manifests = job.output.location("manifests")
-    console.print(f"{summary}; manifests: {manifests}", highlight=False, soft_wrap=True)
+            _say(console, f"{len(kept)} of {count} {kind} are listed")
+    _say(console, f"{summary}; manifests: {job.output.location('manifests')}")
 
 
 def show_status(status: JobStatus, console: Console) -> None:
     """Print how far a job is, who works on it, and what failed."""
     who = f", by {status.holder}" if status.holder else ""
-    console.print(
-        f"{status.job}: {status.phase}{who}, as of {status.updated}", markup=False, highlight=False
-    )
+    _say(console, f"{status.job}: {status.phase}{who}, as of {status.updated}")
     for line in _requests(status):
-        console.print(line, markup=False, highlight=False)
+        _say(console, line)
     table = Table("stage", "done", "failed", "of", "a minute", "time left")
     for stage in status.stages:
         total = f"about {stage.total}" if stage.estimated else str(stage.total)
         rate = "" if stage.rate is None else f"{60 * stage.rate:.1f}"
         left = "" if stage.eta_s is None else duration(stage.eta_s)
-        table.add_row(stage.stage, str(stage.done), str(stage.failed), total, rate, left)
+        table.add_row(plain(stage.stage), str(stage.done), str(stage.failed), total, rate, left)
     console.print(table)
     if status.failures:
         console.print(_failures_table(status.failures))
     if status.num_failures > len(status.failures):
-        console.print(f"{status.num_failures} failures in all; the rest is in manifests/failures")
+        _say(console, f"{status.num_failures} failures in all; the rest is in manifests/failures")
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is; the paths in it can be copied."""
+    console.print(plain(line), highlight=False, soft_wrap=True)
 
 
 def _requests(status: JobStatus) -> Iterator[str]:
@@ -72,7 +75,7 @@ def _films_table(summary: Summary) -> Table:
     table = Table("seconds", "film", "contact sheet")
     for film in summary.newest_films:
         files = (PurePosixPath(path).name for path in (film.path, film.sheet_path))
-        table.add_row(f"{film.duration_s:.1f}", *files)
+        table.add_row(f"{film.duration_s:.1f}", *map(plain, files))
     for column in table.columns[1:]:
         column.overflow = "fold"
     return table
@@ -82,7 +85,6 @@ def _failures_table(failures: Iterable[Failure]) -> Table:
     table = Table("story", "stage", "class", "attempts", "why", title="failures")
     for failure in failures:
         where = failure.story_id or f"{failure.source_file}, row {failure.source_row}"
-        table.add_row(
-            where, failure.stage, failure.error_class, str(failure.attempts), failure.message
-        )
+        cells = (failure.stage, failure.error_class, str(failure.attempts), failure.message)
+        table.add_row(*map(plain, (where, *cells)))
     return table

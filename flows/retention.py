@@ -6,7 +6,7 @@ stories without a film keep theirs: they may be tried again.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flows.job import Job
 from stages.manifests import Shard, manifest_path, read_manifest
@@ -18,24 +18,44 @@ REMOVED = "removed"
 
 INTERMEDIATES = ("keyframes", "clips")
 
+STAGES_LET_GO = ("keyframes", "motion")
+"""The stages that make them."""
+
 
 def remove_intermediates(output: Output, shard: Shard) -> None:
     """Remove the keyframes and clips of a sealed shard's films."""
-    films = read_manifest(output, manifest_path("films", shard), Film)
-    story_ids = sorted(film.story_id for film in films)
-    output.publish(_path(shard), json.dumps({"stories": story_ids}, indent=1).encode())
-    for story_id in story_ids:
-        for folder in INTERMEDIATES:
-            output.remove_folder(f"{folder}/{story_id}")
+    story_ids = _stories_with_film(output, shard)
+    _record(output, shard, story_ids)
+    _remove(output, story_ids)
 
 
 def remove_finished_intermediates(job: Job) -> None:
-    """Do so for all finished shards, also those whose run ended in between."""
-    if any(job.output.names(folder) for folder in INTERMEDIATES):
-        unfinished = set(job.unfinished())
-        for shard in job.shards:
-            if shard not in unfinished:
-                remove_intermediates(job.output, shard)
+    """Do so for what is still there of finished shards, whose run ended in between."""
+    there = {name for folder in INTERMEDIATES for name in job.output.names(folder)}
+    if not there:
+        return
+    unfinished = set(job.unfinished())
+    for shard in job.shards:
+        if shard not in unfinished:
+            story_ids = _stories_with_film(job.output, shard)
+            if left := [story_id for story_id in story_ids if story_id in there]:
+                _record(job.output, shard, story_ids)
+                _remove(job.output, left)
+
+
+def _stories_with_film(output: Output, shard: Shard) -> Sequence[str]:
+    films = read_manifest(output, manifest_path("films", shard), Film)
+    return sorted(film.story_id for film in films)
+
+
+def _record(output: Output, shard: Shard, story_ids: Sequence[str]) -> None:
+    output.publish(_path(shard), json.dumps({"stories": story_ids}, indent=1).encode())
+
+
+def _remove(output: Output, story_ids: Iterable[str]) -> None:
+    for story_id in story_ids:
+        for folder in INTERMEDIATES:
+            output.remove_folder(f"{folder}/{story_id}")
 
 
 def read_removed(output: Output, shard: Shard) -> frozenset[str]:

@@ -1,14 +1,17 @@
 """Tries quarantined stories again: what they were given up for is forgiven, and nothing else."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from cluster.errors import ErrorClass
 from flows.generations import Ended, GivenUp, complete_opening, open_again
 from flows.job import Job, read_job
 from flows.lock import held
 from flows.shards import STAGES
 from stages.commits import read_failure, read_progress
+from stages.manifests import STORIES, manifest_path, read_manifest
+from stages.records import Story
 from stages.storage import Output
 
 
@@ -39,22 +42,35 @@ def open_for_retry(output: Output, selection: Selection) -> tuple[str, ...]:
 
     Raises:
         LockedError: a run works on the job.
-        ValueError: there is no job, a selected story is not in quarantine, or a stage is none.
+        ValueError: there is no job, a selected story is not in quarantine, or a stage or a class
+            is none.
     """
-    unknown = sorted(selection.stages - {*STAGES})
-    if unknown:
-        raise ValueError(f"--stage {unknown[0]}: must be one of {', '.join(STAGES)}")
+    _check_known("--stage", selection.stages, STAGES)
+    _check_known("--class", selection.error_classes, list(ErrorClass))
     with held(output, "a command that retries stories") as mine:
         complete_opening(mine)
-        stories = _quarantined(read_job(mine))
-        missing = sorted(selection.story_ids - stories.keys())
-        if missing:
-            raise ValueError(f"--story {missing[0]}: is not in quarantine at {output.url}")
+        job = read_job(mine)
+        stories = _quarantined(job)
+        missing = selection.story_ids - stories.keys()
+        # A retry that was broken off has taken its stories out already.
+        if missing and (missing := missing - _left(job)):
+            raise ValueError(f"--story {min(missing)}: is not in quarantine at {output.url}")
         chosen = sorted(s for s, units in stories.items() if any(map(selection.fits, units)))
         if chosen:
             units = [unit for story_id in chosen for unit in stories[story_id]]
             open_again(mine, {unit.shard for unit in units}, map(_ended, units))
     return tuple(chosen)
+
+
+def _check_known(option: str, wanted: Set[str], known: Sequence[str]) -> None:
+    if unknown := sorted(wanted - {*known}):
+        raise ValueError(f"{option} {unknown[0]}: must be one of {', '.join(known)}")
+
+
+def _left(job: Job) -> Set[str]:
+    """The stories of the shards that are not finished."""
+    manifests = (manifest_path(STORIES, shard) for shard in job.unfinished())
+    return {s.story_id for path in manifests for s in read_manifest(job.output, path, Story)}
 
 
 def _quarantined(job: Job) -> dict[str, list[GivenUp]]:

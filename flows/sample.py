@@ -22,10 +22,12 @@ from flows.plan import (
     check_space,
     make_plan,
     read_plan,
+    what_rates_lack,
     write_plan,
 )
 from flows.progress import duration
-from flows.rates import StageRate
+from flows.rates import StageRate, read_rates
+from flows.window import Window
 from stages.manifests import STORIES, Shard, manifest_path, read_manifest
 from stages.records import Story
 from stages.storage import Output
@@ -69,10 +71,14 @@ def shards_due(job: Job, control: Control) -> list[Shard]:
     return [] if control.approval is Approval.REJECTED else unfinished
 
 
-def without_chat(config: RenderConfig) -> RenderConfig:
-    """A configuration that splits stories into as many panels, without asking a chat model."""
+def as_planned(config: RenderConfig, window: Window | None) -> RenderConfig:
+    """The configuration to plan with, in the window that holds for the job.
+
+    It splits stories into as many panels, without asking a chat model.
+    """
     prompts = config.prompts.model_copy(update={"chat": None})
-    return config.model_copy(update={"prompts": prompts})
+    execution = config.execution.model_copy(update={"window": window and str(window)})
+    return config.model_copy(update={"prompts": prompts, "execution": execution})
 
 
 def plan_job(job: Job, config: RenderConfig, split: Split, rates: dict[str, StageRate]) -> Plan:
@@ -89,12 +95,16 @@ def plan_job(job: Job, config: RenderConfig, split: Split, rates: dict[str, Stag
 
 def decide_at_terminal(job: Job, console: Console) -> bool:
     """Show the plan of a job whose sample waits, and ask whoever is there; whether to go on."""
-    plan = read_plan(job.output)
-    if plan is None or read_control(job.output).approval is not Approval.WAITING:
+    control = read_control(job.output)
+    if control.approval is not Approval.WAITING or shards_due(job, control):
         return False
-    show_plan(plan, console)
+    if plan := read_plan(job.output):
+        show_plan(plan, console)
+    else:
+        console.print(why_no_plan(job), highlight=False)
     sheets = job.output.location("films")
-    console.print(f"The sample's films and contact sheets are in {sheets}", highlight=False)
+    told = f"The sample's films and contact sheets are in {sheets}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
     if not (sys.stdin.isatty() and console.is_terminal):
         console.print(
             f"`storyreel approve {job.output.url}` lets the next run go on, `reject` ends the job",
@@ -106,6 +116,12 @@ def decide_at_terminal(job: Job, console: Console) -> bool:
     approved = Confirm.ask("Render the rest?", console=console)
     decide(job.output, approved=approved)
     return approved
+
+
+def why_no_plan(job: Job) -> str:
+    """Says why there is no plan of a job whose sample is rendered."""
+    lack = what_rates_lack(read_rates(job.output)) or "the run after the sample could not make it"
+    return f"there is no plan: {lack}"
 
 
 def _stories_of(job: Job) -> Sequence[Story]:

@@ -5,6 +5,7 @@ dies, and looks after the runs: those whose process is gone are marked, and thos
 answered by a command are resumed. It ends with everything it started.
 """
 
+import json
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Self
 import httpx
 import uvicorn
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.states import Scheduled
 from rich.console import Console
 
@@ -34,6 +36,7 @@ from flows.server_client import connected_to
 from flows.server_config import ENVIRONMENT, ServerConfig
 from flows.tether import Tethered
 from flows.work_pool import POOL
+from stages.patience import wait_at_most
 
 LOOK_S = 1.0
 """Time between two looks at the children, seconds."""
@@ -44,6 +47,9 @@ RESTART_S = 5.0
 HOUSEKEEPING_S = 20.0
 """Time between two looks at the runs, seconds."""
 
+STORAGE_PATIENCE_S = 10.0
+"""How long a look at a run waits for its storage: the others and the children wait with it."""
+
 CLIENT_RETRIES = 9
 """Retries of a flow's requests, after 2, 4 ... 512 s: a server may be away for a while."""
 
@@ -51,22 +57,22 @@ RECORDER_BATCH = 200
 """Task runs that the server records at once; one by one it falls behind at thousands of them."""
 
 
-def serve(config: ServerConfig, config_path: Path | None, console: Console) -> None:
+def serve(config: ServerConfig, console: Console) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         config: where to listen, keep data, and may write.
-        config_path: the file of `config`, for the worker.
         console: is told where to look.
 
     Raises:
         ValueError: the password file cannot be used.
         ConnectionError: a port is taken, or the server does not start.
     """
+    wait_at_most(STORAGE_PATIENCE_S)
     auth_string = config.auth_string()
     for port in (config.port, config.gallery_port):
         _check_free(config.host, port)
-    environment = _environment(config, config_path, auth_string)
+    environment = _environment(config, auth_string)
     stop = threading.Event()
     with _stopping_on_signals(stop), ExitStack() as stack:
         server = stack.enter_context(_Kept(_server_command(config), environment))
@@ -82,9 +88,7 @@ def serve(config: ServerConfig, config_path: Path | None, console: Console) -> N
         console.print("storyreel: stopping", highlight=False)
 
 
-def _environment(
-    config: ServerConfig, config_path: Path | None, auth_string: str | None
-) -> dict[str, str]:
+def _environment(config: ServerConfig, auth_string: str | None) -> dict[str, str]:
     """The environment of the server and of the worker, which hands it to its flow runs."""
     home = config.home.expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,13 +107,24 @@ def _environment(
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
         "PREFECT_SERVER_UI_V2_ENABLED": "false",  # links of runs and artifacts lead to the other
         "PREFECT_WORKER_QUERY_SECONDS": "2",
+        ENVIRONMENT: str(_write_config(config, home)),
     }
-    if config_path is not None:
-        environment[ENVIRONMENT] = str(config_path.resolve())
     if auth_string is not None:
         environment["PREFECT_SERVER_API_AUTH_STRING"] = auth_string
         environment["PREFECT_API_AUTH_STRING"] = auth_string
     return environment
+
+
+def _write_config(config: ServerConfig, home: Path) -> Path:
+    """The file that tells flow runs where jobs may write: they stand in folders of their own."""
+    absolute = config.model_copy(update={"outputs": tuple(config.roots().values())})
+    values = absolute.model_dump(mode="json", exclude_none=True)
+    # These values are written alike in JSON and in TOML.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    path = home / "serving.toml"
+    text = "\n".join(["# Written by `storyreel serve`.", "[server]", *lines, ""])
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _server_command(config: ServerConfig) -> list[str]:
@@ -187,13 +202,16 @@ def _look_after(
 
 
 def _keep_house(config: ServerConfig, console: Console) -> None:
+    """Look after the runs; what cannot be done now, the next look does."""
     try:
         with connected_to(config) as client:
             mark_crashed_runs()
-            resume_answered(client)
-    except (ConnectionError, httpx.HTTPError) as error:
-        # The next look does it.
-        console.print(f"the runs could not be looked after: {error}", markup=False, soft_wrap=True)
+            problems = resume_answered(client)
+    except (ConnectionError, httpx.HTTPError, PrefectException) as error:
+        problems = [str(error)]
+    for problem in problems:
+        told = f"runs could not be looked after: {problem}"
+        console.print(told, markup=False, soft_wrap=True)
 
 
 def _put_back_interrupted_runs(config: ServerConfig, since: datetime) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from stages.settings import Settings
+from stages.urls import check_no_credentials
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ENVIRONMENT = "STORYREEL_SERVER"
@@ -75,8 +76,9 @@ class ServerConfig(Settings):
         """An output below one of the allowed ones, absolute.
 
         Raises:
-            ValueError: it is elsewhere.
+            ValueError: it is elsewhere, or holds a secret.
         """
+        check_no_credentials("output", url)
         absolute = _absolute(url)
         if not any(absolute.startswith(root + "/") for root in self.roots().values()):
             allowed = ", ".join(self.roots().values())

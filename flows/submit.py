@@ -11,6 +11,7 @@ from prefect.utilities.urls import url_for
 from rich.console import Console
 
 from flows.config import load_config
+from flows.control import DEFAULT_PRIORITY
 from flows.server_client import connected_to
 from flows.server_config import ServerConfig
 from flows.window import Window
@@ -28,7 +29,7 @@ class Submission:
     overrides: tuple[str, ...] = ()
     limit: int | None = None
     sample: int | None = None
-    priority: int
+    priority: int | None = None
     window: str | None = None
 
     def parameters(self) -> dict[str, Any]:
@@ -37,7 +38,7 @@ class Submission:
         Raises:
             ValueError: a value is not allowed.
         """
-        if self.priority not in PRIORITIES:
+        if self.priority is not None and self.priority not in PRIORITIES:
             raise ValueError(f"priority {self.priority}: must be from 1 to 9; 9 goes first")
         load_config(self.config_name, profile=self.profile, overrides=self.overrides)
         return {
@@ -75,7 +76,7 @@ def submit(submission: Submission, server: ServerConfig | None) -> Receipt:
             deployment.id,
             parameters=parameters,
             state=Scheduled(),
-            work_queue_name=queue_name(submission.priority),
+            work_queue_name=queue_name(submission.priority or DEFAULT_PRIORITY),
         )
         url = url_for("flow-run", run.id)
     assert url is not None

@@ -17,6 +17,7 @@ from rich.table import Table
 from flows.job import REJECTED, Job, read_job
 from flows.retention import read_removed
 from flows.shards import STAGES
+from flows.terminal import plain
 from stages.commits import (
     ATTEMPTED,
     COMMITTED,
@@ -118,14 +119,9 @@ def show_audit(audit: Audit, console: Console) -> None:
     if audit.problems:
         table = Table("kind", "place", "problem")
         for problem in audit.problems:
-            table.add_row(*(_plain(text) for text in asdict(problem).values()))
+            table.add_row(*map(plain, asdict(problem).values()))
         console.print(table)
     console.print(str(audit), highlight=False)
-
-
-def _plain(text: str) -> str:
-    """Text of others, unable to style or to move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("[", r"\[")
 
 
 class _Verifier:

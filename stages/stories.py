@@ -3,6 +3,7 @@
 A row that cannot become a story is a `Rejection`; the rows around it go on.
 """
 
+import codecs
 import csv
 import io
 import itertools
@@ -16,6 +17,7 @@ import fsspec
 import pyarrow.parquet as pq
 import yaml
 
+from stages.patience import is_passing
 from stages.records import Story
 from stages.story_rows import shorten, to_story, valid_id
 from stages.urls import without_credentials
@@ -46,7 +48,8 @@ def read_stories(url: str) -> Iterator[Story | Rejection]:
     """Stream the stories of a file, a folder (its own files of known kinds) or a glob, sorted.
 
     Raises:
-        ValueError: nothing is there, or the only file cannot be read.
+        ValueError: nothing is there, or the only file is damaged; while streaming, storage does not
+            serve: what comes after that is not known.
     """
     filesystem, paths = _find(url)
     stories = _read_files(filesystem, paths)
@@ -112,7 +115,17 @@ def _rows(filesystem: Any, path: str) -> Iterator[Row]:
             else:
                 yield from _PARSERS[_suffix(path)](file)
     except Exception as error:  # a broken file must not take the other files with it
+        if _is_of_storage(error):
+            name = without_credentials(path)
+            raise ValueError(f"input {name}: cannot be read: {_reason(error)}") from error
         yield 0, error
+
+
+def _is_of_storage(error: Exception) -> bool:
+    """Whether a file could not be read for a reason that its content has no part in."""
+    # What Arrow says of a damaged file is an OSError too, a plain one.
+    damaged = type(error) is OSError and error.errno is None
+    return is_passing(error) or (isinstance(error, OSError) and not damaged)
 
 
 def _story_or_rejection(
@@ -145,24 +158,29 @@ def _reason(error: Exception) -> str:
 
 
 def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
-    lines = iter(lambda: file.readline(MAX_ROW_BYTES), b"")
-    for number, line in enumerate(lines, start=1):
-        if len(line) == MAX_ROW_BYTES:
-            raise ValueError(f"line {number} is longer than {MAX_ROW_BYTES} bytes")
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            if number == 1:
-                raise
-            yield number, error
-            continue
-        if text.strip():
-            yield number, _json_object(text)
+    for number, line in enumerate(_lines(file), start=1):
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("is UTF-16 text; must be UTF-8")
+        if line.strip():
+            yield number, _json_object(line.removeprefix(codecs.BOM_UTF8))
 
 
-def _json_object(text: str) -> Mapping[str, Any] | Exception:
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines, each up to a byte more than it may have."""
+    buffered = io.BufferedReader(file)  # type: ignore[type-var] # remote files know no limit
+    while line := buffered.readline(MAX_ROW_BYTES + 1):
+        yield line
+        while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+            line = buffered.readline(MAX_ROW_BYTES + 1)
+
+
+def _json_object(line: bytes) -> Mapping[str, Any] | Exception:
+    if len(line) > MAX_ROW_BYTES:
+        return ValueError(f"is too long: a line may have {MAX_ROW_BYTES} bytes")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(line.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        return error
     except (ValueError, RecursionError) as error:
         return ValueError(f"not a JSON object: {error}")
     return _mapping(value)
@@ -181,7 +199,10 @@ def _mapping(value: Any) -> Mapping[str, Any] | Exception:
 
 
 def _read_csv(file: IO[bytes]) -> Iterator[Row]:
-    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+    # A byte that is no UTF-8 is carried along, so that it spoils only its own row.
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.DictReader(text, strict=True)
+    _check_utf8(reader.fieldnames or ())
     for number in itertools.count(1):
         try:
             cells = next(reader)
@@ -197,6 +218,10 @@ def _csv_row(cells: dict[Any, Any]) -> Mapping[str, Any] | Exception:
     if None in cells:
         return ValueError(f"has {len(cells[None])} more cells than the header")
     row = {key: value for key, value in cells.items() if value}
+    try:
+        _check_utf8(row.values())
+    except UnicodeDecodeError as error:
+        return error
     for key in row.keys() & {"panels", "characters"}:
         # Anything else is the released code's form, a line for each.
         if row[key].lstrip().startswith(('["', "[{", "[]")):
@@ -205,6 +230,11 @@ def _csv_row(cells: dict[Any, Any]) -> Mapping[str, Any] | Exception:
             except (ValueError, RecursionError) as error:
                 return ValueError(f"{key}: {shorten(row[key])}: not a JSON list: {error}")
     return row
+
+
+def _check_utf8(cells: Iterable[str]) -> None:
+    for cell in cells:
+        cell.encode("utf-8", "surrogateescape").decode()
 
 
 def _read_parquet(file: IO[bytes]) -> Iterator[Row]:

@@ -86,16 +86,19 @@ class Command:
     config: Path
     prefect_home: Path
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "PREFECT_HOME": str(self.prefect_home),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "200",
         }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "flows", *arguments],
-            env=environment,
+            env=self.environment,
             cwd=ROOT,
             text=True,
             stdout=subprocess.PIPE,

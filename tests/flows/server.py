@@ -133,7 +133,7 @@ def serving(folder: Path, more: str = "") -> Iterator[Server]:
     process = subprocess.Popen(
         [sys.executable, "-m", "flows", "serve", "--server", str(toml)],
         env=environment(folder),
-        cwd=ROOT,
+        cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -73,3 +73,31 @@ def test_a_damaged_contact_sheet_does_not_end_the_run_and_is_named(job: Job) -> 
     assert sheets is not None
     assert sheets.count("data:image/jpeg") == 3
     assert "films/s001" in sheets.replace("\\", "")
+
+
+def test_what_is_deleted_in_the_ui_while_the_job_runs_is_shown_anew_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "UPDATE_S", 0.2)
+    monkeypatch.setattr(artifacts, "PATIENCE_S", 0.0)
+    output = Output(str(tmp_path / "job"))
+    job = lay_out(output, tmp_path, 4)
+    write_status(output, counted_status(job))
+
+    @flow
+    def running() -> str:
+        with shown(job, load_config("pocket"), UUID(flow_run.id), TaskRuns()):
+            assert told(flow_run.id, "films") == "films: 0 of 4"
+            delete_artifacts(flow_run.id)
+            render_inline(output)
+        return str(flow_run.id)
+
+    with prefect_api():
+        assert told(running(), "films") == "films: 4 of 4"
+
+
+def delete_artifacts(run_id: str) -> None:
+    of_run = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
+    with get_client(sync_client=True) as client:
+        for found in client.request("POST", "/artifacts/filter", json=of_run).json():
+            client.delete_artifact(found["id"])

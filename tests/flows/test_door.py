@@ -1,6 +1,8 @@
 """Bad input at the command's door: one clear line, and the rest of the job unharmed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from flows.job import open_job
 from stages.manifests import read_manifests
 from stages.records import Failure, Story
 from stages.storage import Output
+from tests.flows.conftest import ROOT
 
 GOOD = {"story_id": "good", "text": "A fox walks in the park."}
 
@@ -114,3 +117,13 @@ def test_a_bad_row_is_reported_by_place_and_the_others_stay(
     assert failure.source_file.endswith("stories.jsonl")
     assert named.casefold() in failure.message.casefold()
     assert len(failure.message) < 1000
+
+
+def test_what_nobody_foresaw_is_told_in_full_and_is_no_story_that_failed(tmp_path: Path) -> None:
+    """Exit code 1 would say that some story failed."""
+    (tmp_path / "job.json").mkdir()
+    command = [sys.executable, "-m", "flows", "status", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert "IsADirectoryError" in done.stderr

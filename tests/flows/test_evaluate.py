@@ -18,13 +18,14 @@ from flows.cli import app
 from flows.config import load_config
 from flows.job import open_job, read_job
 from flows.render import stage_factories
+from flows.retention import remove_finished_intermediates
 from flows.shards import STAGES, ShardPipeline, render_stage
 from stages.commits import Commit, commit
 from stages.manifests import read_manifest, read_manifests, write_manifest
 from stages.records import Clip, Film, Panel
 from stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
 from stages.storage import Output
-from tests.flows.inline import InlineRun
+from tests.flows.inline import InlineRun, lay_out, render_inline
 from tests.stages.tiny import save_tiny_clip
 
 PARTS = ("text_encoder", "tokenizer", "image_encoder", "feature_extractor")
@@ -199,6 +200,15 @@ def test_keyframes_are_compared_with_a_reference(job: Path, clip: Path, tmp_path
     assert other["distance"] > 10 * same["distance"] + 1e-3
     *_, last = read_manifests(Output(str(job)), "scores_job", JobScore)
     assert (last.figure, last.mean) == ("frechet_distance", other["distance"])
+
+
+def test_a_reference_needs_keyframes_that_are_still_there(clip: Path, tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "job"))
+    lay_out(output, tmp_path, 2)
+    remove_finished_intermediates(render_inline(output))
+    error = run(tmp_path / "job", clip, "--reference", str(tmp_path)).exception
+    assert isinstance(error, ValueError)
+    assert "there is no keyframe" in str(error)
 
 
 def test_the_estimator_of_the_truth_says_what_every_keyframe_shows(job: Path, clip: Path) -> None:

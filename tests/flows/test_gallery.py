@@ -19,6 +19,7 @@ from stages.manifests import manifest_path, read_manifest, write_manifest
 from stages.records import Failure, Story
 from stages.storage import Output
 from tests.flows.browser import browser
+from tests.flows.inline import lay_out, render_inline
 
 EVIL = """<img src=x onerror="window.pwned=1"><script>window.pwned=1</script> & </p>"""
 
@@ -118,3 +119,19 @@ def test_the_gallery_asks_for_the_password_and_leaves_its_folder_to_nobody(
         assert client.get("/").status_code == 200
         for path in ("/films/../outside.txt", "/films/%2e%2e/outside.txt", "/films/link.txt"):
             assert client.get(path).status_code == 404
+
+
+def test_a_damaged_job_is_told_in_the_index_and_the_others_are_there(tmp_path: Path) -> None:
+    root = tmp_path / "films"
+    for name in ("whole", "damaged"):
+        output = Output(str(root / name))
+        lay_out(output, tmp_path / name, 2)
+        render_inline(output)
+    (root / "damaged" / "job.json").write_text('{"<img>"')
+    config = ServerConfig(outputs=(str(root),), gallery_port=free_port())
+    with served(config):
+        answer = httpx.get(config.gallery_url, trust_env=False)
+    assert answer.status_code == 200
+    assert read_job(Output(str(root / "whole"))).name in answer.text
+    assert "films/damaged" in answer.text
+    assert "job.json: not readable" in answer.text

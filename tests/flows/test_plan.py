@@ -15,7 +15,9 @@ from flows.config import RenderConfig, load_config
 from flows.job import open_job
 from flows.plan import CONFIDENCE, Plan, check_space, make_plan, student_quantile
 from flows.rates import StageMeter, StageRate, read_rates, write_rates
+from flows.sample import as_planned
 from flows.shards import STAGES
+from flows.window import Window
 from stages.manifests import read_manifests
 from stages.records import Story, Storyboard
 from stages.storage import Output
@@ -150,6 +152,18 @@ def test_more_actors_and_longer_windows_need_fewer_nights(
     assert nights(2, "22:00-06:00 UTC") == 1
 
 
+def test_the_nights_are_those_of_the_window_that_holds(
+    boards: list[Storyboard], config: RenderConfig
+) -> None:
+    """It may be another one than the configuration's, asked for when the job was submitted."""
+    execution = config.execution.model_copy(update={"window": "22:00-06:00 UTC"})
+    configured = config.model_copy(update={"execution": execution})
+    rates = rates_of(boards)
+    short = plan_of(boards, as_planned(configured, Window.parse("22:00-22:10 UTC")), rates).nights
+    assert short is not None and short.value > 1
+    assert plan_of(boards, as_planned(configured, None), rates).nights is None
+
+
 def test_a_window_shorter_than_a_unit_is_refused(
     boards: list[Storyboard], config: RenderConfig
 ) -> None:
@@ -168,6 +182,17 @@ def test_a_disk_that_is_too_small_is_refused(
     rates = {s: replace(r, bytes_per_unit=1e15) for s, r in rates_of(boards).items()}
     with pytest.raises(ValueError, match="GB are free there"):
         check_space(plan_of(boards, config, rates), Output(str(tmp_path)))
+
+
+def test_what_is_let_go_once_a_film_is_there_needs_no_room(
+    boards: list[Storyboard], config: RenderConfig
+) -> None:
+    everything = plan_of(boards, config, rates_of(boards))
+    retention = config.retention.model_copy(update={"keep": "films"})
+    plan = plan_of(boards, config.model_copy(update={"retention": retention}), rates_of(boards))
+    stays = [s.gigabytes.value for s in plan.stages if s.stage in {"prompts", "films"}]
+    assert plan.gigabytes.value == pytest.approx(sum(stays))
+    assert plan.gigabytes.value < everything.gigabytes.value
 
 
 def test_students_quantile() -> None:

@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks.resume import film_of
-from flows.job import read_job
-from flows.report import show_summary
+from flows.job import REJECTED, read_job
+from flows.report import show_status, show_summary
+from flows.status import find_status
 from flows.summary import FAILURES_KEPT, FILMS_KEPT, Summary, summarize
 from stages.manifests import Shard, manifest_path, write_manifest
 from stages.records import Failure, Film
 from stages.storage import Output
-from tests.flows.inline import lay_out
+from tests.flows.inline import lay_out, render_inline
 
 
 def film(story_id: str) -> Film:
@@ -87,3 +88,24 @@ def test_who_reads_a_shortened_list_is_told_so(output: Output) -> None:
     told = console.export_text()
     assert f"{FILMS_KEPT} of {FILMS_KEPT + 1} films are listed" in told
     assert f"{FAILURES_KEPT} of {FAILURES_KEPT + 1} failures are listed" in told
+
+
+HOSTILE = "[/INST] [laughs] \\[red] \x1b[2J\nnext"
+SHOWN = "[/INST] [laughs] \\[red] ?[2J next"
+
+
+def test_text_of_a_story_is_shown_as_it_is_and_steers_no_terminal(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "films [night]"))
+    lay_out(output, tmp_path, 2)
+    (shard,) = render_inline(output).shards
+    lost = replace(failure("s000"), message=HOSTILE)
+    write_manifest(output, manifest_path("failures", shard), Failure, [lost])
+    write_manifest(output, REJECTED, Failure, [replace(failure(""), source_file="[/x].jsonl")])
+    console = Console(record=True, width=300, file=io.StringIO(), force_terminal=True)
+    show_summary(read_job(output), summarize(read_job(output)), console)
+    show_status(find_status(output.url), console)
+    told = console.export_text()
+    assert told.count(SHOWN) == 2
+    assert "[/x].jsonl, row 1" in told
+    assert "films [night]/films, " in told
+    assert "films [night]/manifests" in told

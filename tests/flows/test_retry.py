@@ -4,16 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from typer.testing import CliRunner
 
 from flows import generations
+from flows.cli import app
+from flows.config import RenderConfig
+from flows.control import Cancel, read_control, update_control
 from flows.generations import complete_opening, read_generations
-from flows.job import read_config, read_job
+from flows.job import Job, read_config, read_job
 from flows.lock import LockedError, held
 from flows.retry import Selection, open_for_retry
 from flows.shards import STAGES, ShardPipeline, render_stage
 from flows.summary import summarize
 from flows.verify import verify
-from stages.manifests import read_manifests
+from stages.manifests import Shard, read_manifests
 from stages.records import Failure, Film
 from stages.storage import Output
 from tests.flows.inline import InlineRun, lay_out, render_inline
@@ -41,12 +47,16 @@ def go_on(output: Output, **options: Any) -> list[str]:
     job = read_job(output)
     run = InlineRun(output, options.get("fails", lambda work: False))
     for shard in job.unfinished():
-        pipeline = ShardPipeline(output, shard, fingerprint=job.fingerprint, fps=8)
-        for name in STAGES:
-            stage = pipeline.stage(name)
-            if not stage.is_sealed(output):
-                render_stage(stage, output, run)
+        render_shard(job, shard, run)
     return sorted(run.tried)
+
+
+def render_shard(job: Job, shard: Shard, run: InlineRun) -> None:
+    pipeline = ShardPipeline(job.output, shard, fingerprint=job.fingerprint, fps=8)
+    for name in STAGES:
+        stage = pipeline.stage(name)
+        if not stage.is_sealed(job.output):
+            render_stage(stage, job.output, run)
 
 
 def test_all_are_tried_again_and_only_what_is_missing_is_done(output: Output) -> None:
@@ -153,6 +163,38 @@ def test_a_story_that_is_not_in_quarantine_is_named(output: Output) -> None:
 def test_a_stage_that_is_none_is_named(output: Output) -> None:
     with pytest.raises(ValueError, match="--stage mottion: must be one of prompts, keyframes"):
         open_for_retry(output, Selection(stages=frozenset({"mottion"})))
+
+
+def test_a_class_that_is_none_is_named(output: Output) -> None:
+    with pytest.raises(ValueError, match="--class oom: must be one of bad_input, out_of_memory"):
+        open_for_retry(output, Selection(error_classes=frozenset({"oom"})))
+
+
+def test_a_story_that_is_about_to_be_tried_again_may_be_named_again(output: Output) -> None:
+    """The same command goes on after it was interrupted."""
+    only = Selection(story_ids=frozenset({"s003"}))
+    assert open_for_retry(output, only) == ("s003",)
+    assert open_for_retry(output, only) == ()
+    assert "keyframes/s003" in go_on(output)
+
+
+@pytest.mark.parametrize("command", ["retry", "repair"])
+def test_the_same_command_goes_on_with_what_is_left_also_after_a_cancellation(
+    command: str, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left is rendered inline here, by the run that the command starts."""
+    open_for_retry(output, Selection())
+    update_control(output, cancel=Cancel.DRAIN)
+
+    def run_inline(job: Job, config: RenderConfig) -> State[Any]:
+        assert read_control(job.output).cancel is Cancel.NO
+        render_shard(job, job.unfinished()[0], InlineRun(job.output, lambda work: False))
+        return Completed(name="CarriedOver", message="2 shards carried over")
+
+    monkeypatch.setattr("flows.render.run_render", run_inline)
+    result = CliRunner().invoke(app, [command, output.url], catch_exceptions=False)
+    assert len(read_job(output).unfinished()) == 2
+    assert "2 shards carried over" in result.stdout
 
 
 def test_the_configuration_of_a_job_is_known_to_a_later_command(output: Output) -> None:

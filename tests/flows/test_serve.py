@@ -10,9 +10,12 @@ import httpx
 import psutil
 import pytest
 
+from flows.control import read_control
 from flows.work_pool import POOL
+from stages.storage import Output
 from tests.flows.browser import browser
 from tests.flows.server import Server, serving, stop
+from tests.flows.test_gallery import free_port
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -95,6 +98,17 @@ def test_an_output_elsewhere_is_refused(server: Server, stories: Path, tiny_conf
     assert run["state_type"] == "FAILED"
     assert "must be a folder below" in run["state"]["message"]
     assert not (server.folder / "elsewhere").exists()
+
+
+def test_a_job_submitted_again_keeps_its_priority_and_its_window(
+    server: Server, stories: Path, tiny_config: Path
+) -> None:
+    stated = ("--priority", "7", "--window", "03:00-03:01 Pacific/Kiritimati")
+    for options in (stated, ()):
+        run = server.submit(stories, "again", tiny_config, "--limit", "1", *options)
+        assert server.wait_until_final(run)["state_name"] == "CarriedOver"
+        control = read_control(Output(str(server.films / "again")))
+        assert (control.priority, control.window) == (7, stated[-1])
 
 
 def test_a_sample_waits_for_approval_without_a_process_and_goes_on_by_command(
@@ -184,6 +198,16 @@ def test_a_stop_in_the_middle_leaves_no_process_and_the_next_start_goes_on(
         assert states[-1] == "COMPLETED"
         assert not {"RUNNING", "PENDING"} & set(states)
     assert len(list(first.films.glob("stopped/films/*.mp4"))) == 3
+
+
+def test_jobs_may_write_below_output_where_a_server_was_started_that_says_nothing_else(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    ports = f"port = {free_port()}\ngallery_port = {free_port()}"
+    (tmp_path / "server.toml").write_text(f'[server]\n{ports}\nhome = "home"')
+    with serving(tmp_path) as server:
+        run = server.submit(tmp_path / "nothing.jsonl", "../output/job", tiny_config)
+        assert "nothing.jsonl" in server.wait_until_final(run)["state"]["message"]
 
 
 def test_a_server_with_a_password_lets_nobody_else_in(tmp_path: Path) -> None:

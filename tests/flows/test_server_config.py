@@ -76,6 +76,13 @@ def test_a_job_may_write_below_the_outputs_and_nowhere_else(tmp_path: Path) -> N
             config.check_output(url)
 
 
+def test_a_secret_in_an_output_is_refused_and_not_repeated() -> None:
+    config = ServerConfig(outputs=("s3://bucket/jobs",))
+    with pytest.raises(ValueError, match="output") as caught:
+        config.check_output("s3://key:hunter2@bucket/jobs/a")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_markdown_of_a_story_stays_text() -> None:
     text = "<b>x</b> [click](javascript:alert(1)) ![i](http://x) | a\n# h `c` *e* &lt;"
     escaped = escape_markdown(text)

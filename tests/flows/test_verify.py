@@ -191,3 +191,13 @@ def test_manifests_of_other_tables_are_not_our_business(job: Path) -> None:
     write_manifest(output, "manifests/scores_films/00000-of-00003.parquet", Film, films)
     assert manifest_path("films", render_inline(output).shards[0]) == shard(0, "films")
     assert kinds(job) == set()
+
+
+def test_the_next_start_leaves_alone_what_was_let_go_already(job: Path) -> None:
+    output = Output(str(job))
+    job_there = render_inline(output)
+    remove_finished_intermediates(job_there)
+    records = sorted((job / "removed").iterdir())
+    before = [path.stat().st_mtime_ns for path in records]
+    remove_finished_intermediates(job_there)
+    assert [path.stat().st_mtime_ns for path in records] == before
