@@ -167,10 +167,15 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("build/pocket"), help="where the family is written"
     )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="instead of the configuration's; a GPU a process"
+    )
     parser.add_argument("--stage", choices=STAGES, default="truth", help="the last stage to run")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     config = TrainingConfig.read(arguments.config)
+    if arguments.device is not None:
+        config = config.model_copy(update={"device": arguments.device})
     torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
     parallel.join(config.device)

@@ -90,6 +90,7 @@ def train(folder: Path, output: Path) -> None:
     (folder / "run.toml").write_text(CONFIG)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     run = ["-m", "training", "--config", folder / "run.toml", "--work", folder / "work"]
+    run += ["--device", "cpu"]
     subprocess.run(
         [*launcher, "--nproc-per-node", "2", *run, "--output", output],
         check=True,
