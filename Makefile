@@ -25,7 +25,7 @@ lint: .venv/ready-dev  ## style, types and the layers' imports
 
 pocket: PROCESSES ?= 2
 pocket: .venv/ready  ## train a pocket model from nothing into build/pocket (hours; resumes)
-	$(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) -m training \
+	$(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) -m storyreel.training \
 		--config configs/training/pocket.toml $(ARGS)
 
 wheel: .venv/ready-dev  ## build an installable wheel, with configs and the pocket model in it

@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 from benchmarks.timeline import read_work
-from cluster.crew import environment
-from flows.config import RenderConfig, load_config
-from flows.job import Job, open_job, read_job
-from flows.render import run_render, stage_factories
-from flows.shards import STAGES, ShardPipeline
-from stages.storage import Output
+from storyreel.cluster.crew import environment
+from storyreel.flows.job.config import RenderConfig, load_config
+from storyreel.flows.job.job import Job, open_job, read_job
+from storyreel.flows.run.render import run_render, stage_factories
+from storyreel.flows.run.shards import STAGES, ShardPipeline
+from storyreel.stages.output.storage import Output
 
 RENDER_STAGES = ("keyframes", "motion")
 

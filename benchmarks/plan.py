@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
-from flows.job import Job, read_config, read_job
-from flows.plan import Plan, make_plan
-from flows.rates import StageMeter, StageRate
-from flows.shards import STAGES, ShardPipeline
-from stages.commits import Commit, read_commit, read_progress
-from stages.manifests import read_manifests
-from stages.records import Story
-from stages.storage import Output
+from storyreel.flows.job.job import Job, read_config, read_job
+from storyreel.flows.plans.plan import Plan, make_plan
+from storyreel.flows.plans.rates import StageMeter, StageRate
+from storyreel.flows.run.shards import STAGES, ShardPipeline
+from storyreel.stages.output.commits import Commit, read_commit, read_progress
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Story
+from storyreel.stages.output.storage import Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from flows.config import load_config
-from flows.job import Job, open_job, read_job
-from flows.shards import STAGES
-from flows.summary import summarize
-from stages.commits import Commit, UnitId, commit, read_progress
-from stages.manifests import Shard, manifest_path, read_manifest, write_manifest
-from stages.records import Failure, Film, Story
-from stages.storage import Output
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import Job, open_job, read_job
+from storyreel.flows.run.shards import STAGES
+from storyreel.flows.views.summary import summarize
+from storyreel.stages.output.commits import Commit, UnitId, commit, read_progress
+from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
+from storyreel.stages.output.records import Failure, Film, Story
+from storyreel.stages.output.storage import Output
 
 SHA256 = "0" * 64
 

@@ -33,14 +33,14 @@ from prefect.client.schemas.objects import StateType
 
 from benchmarks import simulated
 from benchmarks.timeline import Efficiency, measure, read_work
-from flows.config import load_config
-from flows.job import Job, open_job
-from flows.prefect_server import prefect_api
-from flows.render import render_flow, run_render
-from flows.shards import STAGES
-from flows.summary import summarize
-from flows.task_runs import read_task_runs
-from stages.storage import Output
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import Job, open_job
+from storyreel.flows.run.prefect_server import prefect_api
+from storyreel.flows.run.render import render_flow, run_render
+from storyreel.flows.run.shards import STAGES
+from storyreel.flows.run.task_runs import read_task_runs
+from storyreel.flows.views.summary import summarize
+from storyreel.stages.output.storage import Output
 
 MAX_LAG_S = 120.0
 RENDER_STAGES = ("keyframes", "motion")

@@ -18,15 +18,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cluster.worker import StageFactory
-from flows.config import RenderConfig
-from flows.job import Job
-from stages.manifests import Shard, manifest_path, read_manifest
-from stages.records import Clip, File, Film, Keyframe, Panel, Shot, ShotKind, Story, Storyboard
-from stages.seeds import derive_seed
-from stages.storage import Output
-from stages.units import FilmUnit, KeyframesUnit, MotionUnit
-from stages.video import write_clip
+from storyreel.cluster.worker import StageFactory
+from storyreel.flows.job.config import RenderConfig
+from storyreel.flows.job.job import Job
+from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
+from storyreel.stages.output.records import (
+    Clip,
+    File,
+    Film,
+    Keyframe,
+    Panel,
+    Shot,
+    ShotKind,
+    Story,
+    Storyboard,
+)
+from storyreel.stages.output.storage import Output
+from storyreel.stages.seeds import derive_seed
+from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit
+from storyreel.stages.video import write_clip
 
 SIZE = 8
 """Side of keyframes, clips and films, pixels."""

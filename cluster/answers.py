@@ -5,9 +5,9 @@ from typing import Any
 
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from cluster.errors import ErrorClass, describe
-from cluster.nodes import is_alive
-from cluster.work import Problem
+from storyreel.cluster.errors import ErrorClass, describe
+from storyreel.cluster.nodes import is_alive
+from storyreel.cluster.work import Problem
 
 OUT_OF_MEMORY_SIGN = "running low on memory"
 """In what Ray says of an actor that it killed because its node had no memory left."""

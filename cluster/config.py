@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, NonNegativeFloat
 
-from stages.settings import Settings
+from storyreel.stages.settings import Settings
 
 
 class ClusterConfig(Settings):

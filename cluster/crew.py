@@ -11,11 +11,11 @@ from typing import Any
 
 import ray
 
-from cluster.config import PoolConfig
-from cluster.nodes import Nodes
-from cluster.queue import Entry
-from cluster.worker import StageFactory, Worker
-from stages.heartbeat import Pulse
+from storyreel.cluster.config import PoolConfig
+from storyreel.cluster.nodes import Nodes
+from storyreel.cluster.queue import Entry
+from storyreel.cluster.worker import StageFactory, Worker
+from storyreel.stages.heartbeat import Pulse
 
 MAX_BACKOFF_S = 60.0
 MAX_PAUSE_S = 2.0

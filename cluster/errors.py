@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from stages.patience import StorageError
+from storyreel.stages.output.patience import StorageError
 
 MAX_MESSAGE = 1000
 """Characters of an error's message that are kept."""

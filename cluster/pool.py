@@ -7,14 +7,14 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self
 
-from cluster.config import PoolConfig
-from cluster.crew import Contents, check_placeable
-from cluster.nodes import is_local
-from cluster.queue import Entry
-from cluster.scheduler import Callbacks, Scheduler
-from cluster.work import Work
-from cluster.worker import StageFactory
-from stages.records import Failure
+from storyreel.cluster.config import PoolConfig
+from storyreel.cluster.crew import Contents, check_placeable
+from storyreel.cluster.nodes import is_local
+from storyreel.cluster.queue import Entry
+from storyreel.cluster.scheduler import Callbacks, Scheduler
+from storyreel.cluster.work import Work
+from storyreel.cluster.worker import StageFactory
+from storyreel.stages.output.records import Failure
 
 
 class Pool:

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.errors import ErrorClass
-from cluster.work import Attempt, Problem, Work
+from storyreel.cluster.errors import ErrorClass
+from storyreel.cluster.work import Attempt, Problem, Work
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import ray
 
-from cluster.config import ClusterConfig
-from cluster.nodes import LOCAL
+from storyreel.cluster.config import ClusterConfig
+from storyreel.cluster.nodes import LOCAL
 
 CONNECT_TIMEOUT_S = 10.0
 

@@ -10,17 +10,17 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from cluster.answers import has_died, outcome
-from cluster.config import PoolConfig
-from cluster.crew import Call, Contents, Crew, Member
-from cluster.errors import ErrorClass, PoolEndedError, describe
-from cluster.queue import Entry, Queue
-from cluster.work import Done, Problem
-from stages.commits import commit_failure, read_attempts, record_attempt
-from stages.heartbeat import Pulse
-from stages.patience import StorageError
-from stages.records import Failure
-from stages.storage import Output
+from storyreel.cluster.answers import has_died, outcome
+from storyreel.cluster.config import PoolConfig
+from storyreel.cluster.crew import Call, Contents, Crew, Member
+from storyreel.cluster.errors import ErrorClass, PoolEndedError, describe
+from storyreel.cluster.queue import Entry, Queue
+from storyreel.cluster.work import Done, Problem
+from storyreel.stages.heartbeat import Pulse
+from storyreel.stages.output.commits import commit_failure, read_attempts, record_attempt
+from storyreel.stages.output.patience import StorageError
+from storyreel.stages.output.records import Failure
+from storyreel.stages.output.storage import Output
 
 MAX_LOAD_FAILURES = 3
 """Failures to load in a row after which a pool gives up, if no actor has loaded or still may."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.errors import ErrorClass
-from stages.commits import UnitId
+from storyreel.cluster.errors import ErrorClass
+from storyreel.stages.output.commits import UnitId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

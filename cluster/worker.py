@@ -8,12 +8,12 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import ray
 
-from cluster.errors import ErrorClass, classify, describe
-from cluster.work import Attempt, Done, Problem, Work
-from stages.commits import Commit, commit, record_attempt
-from stages.hardware import hardware_class
-from stages.heartbeat import Pulse, followed
-from stages.storage import Output
+from storyreel.cluster.errors import ErrorClass, classify, describe
+from storyreel.cluster.work import Attempt, Done, Problem, Work
+from storyreel.stages.hardware import hardware_class
+from storyreel.stages.heartbeat import Pulse, followed
+from storyreel.stages.output.commits import Commit, commit, record_attempt
+from storyreel.stages.output.storage import Output
 
 Stage: TypeAlias = Callable[[Any], tuple[Any, ...]]
 """Does the work of one unit: publishes its files and returns their records."""

@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from stages.records import File, Keyframe
-from stages.storage import Output
+from storyreel.stages.output.records import File, Keyframe
+from storyreel.stages.output.storage import Output
 
 REFERENCE_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 """Kinds of pictures that a user may bring, with the ends of their names."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from stages.manifests import Shard
-from stages.records import Keyframe, Panel, Shot
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import Keyframe, Panel, Shot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 USE = """
 from pathlib import Path
-import stages
-from flows.config import load_config
-from stages.model_config import resolve
+import storyreel.stages
+from storyreel.flows.job.config import load_config
+from storyreel.stages.models.config import resolve
 
 model = Path(resolve(load_config("pocket", profile="draft").keyframes.model.path))
 assert model.is_relative_to(Path(stages.__file__).parents[1]), model

@@ -15,20 +15,20 @@ import torch
 from torch import nn
 from transformers import CLIPTokenizer
 
-from stages.motion.predictor import SemanticMotionPredictor
-from stages.scoring.truth import TruthEstimator
-from training import parallel, world
-from training.clip import ClipModels, train_clip
-from training.config import TrainingConfig
-from training.data import Pictures, encode_once, open_clips, open_images
-from training.export import Family, export_family
-from training.image_prompt import export_image_prompt, train_image_prompt
-from training.images import EncodedImages, build_scheduler, train_images
-from training.motion import EncodedClips, build_joint, train_motion, train_predictor
-from training.parallel import make_once
-from training.tokenizer import train_tokenizer
-from training.truth import export_truth, train_truth
-from training.vae import encode_latents, train_vae
+from storyreel.stages.motion.predictor import SemanticMotionPredictor
+from storyreel.stages.scoring.measures.truth import TruthEstimator
+from storyreel.training import parallel, world
+from storyreel.training.config import TrainingConfig
+from storyreel.training.data import Pictures, encode_once, open_clips, open_images
+from storyreel.training.export import Family, export_family
+from storyreel.training.parallel import make_once
+from storyreel.training.parts.clip import ClipModels, train_clip
+from storyreel.training.parts.image_prompt import export_image_prompt, train_image_prompt
+from storyreel.training.parts.images import EncodedImages, build_scheduler, train_images
+from storyreel.training.parts.motion import EncodedClips, build_joint, train_motion, train_predictor
+from storyreel.training.parts.tokenizer import train_tokenizer
+from storyreel.training.parts.truth import export_truth, train_truth
+from storyreel.training.parts.vae import encode_latents, train_vae
 
 
 class Run:

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training import parallel
-from training.config import StageConfig
+from storyreel.training import parallel
+from storyreel.training.config import StageConfig
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training import world
-from training.config import WorldConfig
-from training.parallel import make_once
+from storyreel.training import world
+from storyreel.training.config import WorldConfig
+from storyreel.training.parallel import make_once
 
 logger = logging.getLogger(__name__)
 

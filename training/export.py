@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import CLIPImageProcessor
 
-from training.clip import ClipModels
-from training.motion import MotionModels
+from storyreel.training.parts.clip import ClipModels
+from storyreel.training.parts.motion import MotionModels
 
 PIPELINE_INDEX = {
     "_class_name": "StableDiffusionPipeline",

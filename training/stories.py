@@ -12,9 +12,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from stages.seeds import derive_seed
-from training import world
-from training.world import ACTIONS, PLACES, Clip, Scene
+from storyreel.stages.seeds import derive_seed
+from storyreel.training import world
+from storyreel.training.world import ACTIONS, PLACES, Clip, Scene
 
 T = TypeVar("T")
 

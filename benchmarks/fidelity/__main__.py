@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.fidelity.document import write_document
 from benchmarks.fidelity.experiments import EXPERIMENTS, run, start_logging
 from benchmarks.fidelity.results import Plan
-from flows.config import load_config
-from stages.model_config import model_revision
+from storyreel.flows.job.config import load_config
+from storyreel.stages.models.config import model_revision
 
 AMOUNTS = {
     "stories": (16, "held-out stories"),

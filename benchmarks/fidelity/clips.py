@@ -9,8 +9,8 @@ frames, then over the clips.
 
 - Pixel distance: mean squared error against the true frame, pixels in [0, 1], over the frames
   between the keyframes.
-- Perceptual distance: against the true frame (`stages.scoring.video.perceptual_distance`), over
-  the same frames.
+- Perceptual distance: against the true frame
+  (`storyreel.stages.scoring.measures.video.perceptual_distance`), over the same frames.
 - CLIPSIM, first and frames, and perceptual distance, first and frames *: as in the paper's Table 2,
   of the first frame with each other one, and of neighbouring frames, over the whole clip, both true
   keyframes with it. They reward a film that stands still; the row of the true clips says how alike
@@ -40,30 +40,34 @@ from torch import Tensor
 
 from benchmarks.fidelity.keyframes import Method, pictures_of, read_png, stories, unit_of
 from benchmarks.fidelity.results import Plan, Result, Row, row_of
-from stages.image_encoder import ImageEncoder
-from stages.models import load_part
-from stages.motion.config import MotionConfig
-from stages.motion.denoise import Conditions, rows_of_text
-from stages.motion.frames import to_image, to_pixels, with_keyframes
-from stages.motion.parts import load_motion_pipeline
-from stages.motion.predictor import SemanticMotionPredictor, interpolate
-from stages.motion.renderer import Transition
-from stages.motion.sampler import ClipSampler
-from stages.motion.smp import join_text_and_motion
-from stages.motion.stage import build_renderer
-from stages.scoring.config import ScoringConfig
-from stages.scoring.encoder import ClipEncoder
-from stages.scoring.motion import (
+from storyreel.stages.models.image_encoder import ImageEncoder
+from storyreel.stages.models.loading import load_part
+from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.denoise import Conditions, rows_of_text
+from storyreel.stages.motion.frames import to_image, to_pixels, with_keyframes
+from storyreel.stages.motion.parts import load_motion_pipeline
+from storyreel.stages.motion.predictor import SemanticMotionPredictor, interpolate
+from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.sampler import ClipSampler
+from storyreel.stages.motion.smp import join_text_and_motion
+from storyreel.stages.motion.stage import build_renderer
+from storyreel.stages.scoring.config import ScoringConfig
+from storyreel.stages.scoring.measures.encoder import ClipEncoder
+from storyreel.stages.scoring.measures.motion import (
     displacement,
     endpoint_jumps,
     flicker,
     join_jump,
     motion_magnitude,
 )
-from stages.scoring.video import ImageFeatures, frame_similarity, perceptual_distance
-from stages.seeds import derive_seed
-from training import world
-from training.stories import HeldOutClip, HeldOutStory, held_out_clip
+from storyreel.stages.scoring.measures.video import (
+    ImageFeatures,
+    frame_similarity,
+    perceptual_distance,
+)
+from storyreel.stages.seeds import derive_seed
+from storyreel.training import world
+from storyreel.training.stories import HeldOutClip, HeldOutStory, held_out_clip
 
 logger = logging.getLogger(__name__)
 

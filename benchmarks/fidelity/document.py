@@ -33,11 +33,11 @@ from benchmarks.fidelity.summaries import (
     story_difference,
     story_estimate,
 )
-from stages.keyframes.attention import BLOCKS
-from stages.model_config import model_revision
-from stages.scoring.bootstrap import Estimate
-from training import world
-from training.stories import HeldOutStory, held_out_twins
+from storyreel.stages.models.attention import BLOCKS
+from storyreel.stages.models.config import model_revision
+from storyreel.stages.scoring.measures.bootstrap import Estimate
+from storyreel.training import world
+from storyreel.training.stories import HeldOutStory, held_out_twins
 
 CONSISTENCY = {
     "clothes": "clothes agree",

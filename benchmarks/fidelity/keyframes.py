@@ -33,26 +33,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.fidelity.results import Plan, Result, Row, row_of
-from stages.keyframes.attention import BLOCKS
-from stages.keyframes.config import ConsistencyConfig, ImagePromptConfig, KeyframesConfig
-from stages.keyframes.stage import KeyframesStage, KeyframesUnit
-from stages.model_config import PartConfig, resolve
-from stages.models import load_part, load_pipeline
-from stages.records import Panel
-from stages.scoring.characters import pair_similarities
-from stages.scoring.config import ScoringConfig
-from stages.scoring.encoder import ClipEncoder
-from stages.scoring.panels import PanelScorer
-from stages.scoring.truth import CLOTHES, Seen, SeenFigure, TruthEstimator
-from training import world
-from training.stories import (
+from storyreel.stages.keyframes.config import ConsistencyConfig, ImagePromptConfig, KeyframesConfig
+from storyreel.stages.keyframes.stage import KeyframesStage, KeyframesUnit
+from storyreel.stages.models.attention import BLOCKS
+from storyreel.stages.models.config import PartConfig, resolve
+from storyreel.stages.models.loading import load_part, load_pipeline
+from storyreel.stages.output.records import Panel
+from storyreel.stages.scoring.config import ScoringConfig
+from storyreel.stages.scoring.measures.characters import pair_similarities
+from storyreel.stages.scoring.measures.encoder import ClipEncoder
+from storyreel.stages.scoring.measures.truth import CLOTHES, Seen, SeenFigure, TruthEstimator
+from storyreel.stages.scoring.panels import PanelScorer
+from storyreel.training import world
+from storyreel.training.parts.truth import judge_picture, reconstruct
+from storyreel.training.stories import (
     HeldOutStory,
     StoryPanel,
     held_out_rng,
     held_out_story,
     held_out_twins,
 )
-from training.truth import judge_picture, reconstruct
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flows.config import RenderConfig
+from storyreel.flows.job.config import RenderConfig
 
 Result = dict[str, Any]
 """Plain values, as JSON has them."""

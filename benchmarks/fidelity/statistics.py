@@ -3,7 +3,8 @@
 Values of one story are not independent, so it is stories whose spread says how sure a figure is.
 They are few: intervals are Student's with one degree of freedom less than there are groups, and
 those of shares Wilson's, which do not shrink to nothing where all values are alike. Resampling
-groups, as `stages.scoring.bootstrap` does for thousands of stories, is too sure of a dozen.
+groups, as `storyreel.stages.scoring.measures.bootstrap` does for thousands of stories, is too sure
+of a dozen.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.scoring.bootstrap import MIN_GROUPS, Estimate
+from storyreel.stages.scoring.measures.bootstrap import MIN_GROUPS, Estimate
 
 LEVEL = 0.975
 """Of each side of an interval."""

@@ -13,8 +13,8 @@ from benchmarks.fidelity.statistics import (
     share_difference_interval,
     share_interval,
 )
-from stages.scoring.bootstrap import Estimate
-from stages.scoring.truth import CLOTHES
+from storyreel.stages.scoring.measures.bootstrap import Estimate
+from storyreel.stages.scoring.measures.truth import CLOTHES
 
 Measure = Callable[[Result], Sequence[float]]
 """All values of one kind in a story's result."""

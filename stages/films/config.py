@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.settings import Settings
+from storyreel.stages.settings import Settings
 
 EvenPixels = Annotated[int, Field(ge=16, le=8192, multiple_of=2)]
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]

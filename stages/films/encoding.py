@@ -14,9 +14,9 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from PIL import Image, ImageOps
 
-from stages.films.config import FilmsConfig, Fit
-from stages.films.subtitles import Cue, to_sample
-from stages.heartbeat import beat
+from storyreel.stages.films.config import FilmsConfig, Fit
+from storyreel.stages.films.subtitles import Cue, to_sample
+from storyreel.stages.heartbeat import beat
 
 BT709 = 1
 """The number of BT.709 primaries and transfer in ITU-T H.273."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.films.storyboards import RenderedStory, naming
-from stages.pictures import read_picture
-from stages.records import Clip, File
-from stages.storage import Output
-from stages.video import read_clip
+from storyreel.stages.films.storyboards import RenderedStory, naming
+from storyreel.stages.output.records import Clip, File
+from storyreel.stages.output.storage import Output
+from storyreel.stages.pictures import read_picture
+from storyreel.stages.video import read_clip
 
 
 def film_frames(

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.films.config import SheetConfig
+from storyreel.stages.films.config import SheetConfig
 
 MARGIN = 8
 CAPTION_LINES = 3

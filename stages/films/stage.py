@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.films.config import FilmsConfig
-from stages.films.encoding import Label, encode_film
-from stages.films.frames import film_frames
-from stages.films.sheet import ContactSheet, load_font, plan_sheet
-from stages.films.storyboards import RenderedShard, RenderedStory, naming
-from stages.films.subtitles import Cue, make_cues, to_srt
-from stages.records import File, Film
-from stages.storage import Output
-from stages.units import FilmUnit
-from stages.video import check_film
+from storyreel.stages.films.config import FilmsConfig
+from storyreel.stages.films.encoding import Label, encode_film
+from storyreel.stages.films.frames import film_frames
+from storyreel.stages.films.sheet import ContactSheet, load_font, plan_sheet
+from storyreel.stages.films.storyboards import RenderedShard, RenderedStory, naming
+from storyreel.stages.films.subtitles import Cue, make_cues, to_srt
+from storyreel.stages.output.records import File, Film
+from storyreel.stages.output.storage import Output
+from storyreel.stages.units import FilmUnit
+from storyreel.stages.video import check_film
 
 SHARDS_IN_MEMORY = 2
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from stages.manifests import Shard, manifest_path, read_manifest
-from stages.records import Clip, Keyframe, Panel, Shot, ShotKind
-from stages.storage import Output
+from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
+from storyreel.stages.output.records import Clip, Keyframe, Panel, Shot, ShotKind
+from storyreel.stages.output.storage import Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

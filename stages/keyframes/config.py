@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.model_config import IPAdapterConfig, ModelConfig, PartConfig
-from stages.settings import Settings
+from storyreel.stages.models.config import IPAdapterConfig, ModelConfig, PartConfig
+from storyreel.stages.settings import Settings
 
 
 class SchedulerConfig(Settings):

@@ -17,9 +17,9 @@ from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stages.keyframes.config import ControlNetConfig
-from stages.model_config import ModelConfig
-from stages.models import load_part
+from storyreel.stages.keyframes.config import ControlNetConfig
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.models.loading import load_part
 
 SHARED = ("in_channels", "block_out_channels", "cross_attention_dim", "addition_embed_type")
 """Of the configuration, what a ControlNet and the UNet that it was made for have in common."""

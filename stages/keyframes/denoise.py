@@ -11,8 +11,10 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from stages.heartbeat import beat
-from stages.keyframes.attention import (
+from storyreel.stages.heartbeat import beat
+from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
+from storyreel.stages.keyframes.control import Control
+from storyreel.stages.models.attention import (
     LockStep,
     Plan,
     Positions,
@@ -24,10 +26,8 @@ from stages.keyframes.attention import (
     sample_positions,
     window,
 )
-from stages.keyframes.config import ConsistencyConfig, KeyframesConfig
-from stages.keyframes.control import Control
-from stages.models import PromptEmbeds
-from stages.seeds import derive_seed
+from storyreel.stages.models.loading import PromptEmbeds
+from storyreel.stages.seeds import derive_seed
 
 NEGATIVE, POSITIVE = range(2)
 """The branches of classifier-free guidance, in the order of `PromptEmbeds`."""

@@ -15,10 +15,10 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from stages.image_encoder import ImageEncoder
-from stages.ip_adapter import load_ip_adapter
-from stages.keyframes.config import ImagePromptConfig
-from stages.model_config import ModelConfig
+from storyreel.stages.keyframes.config import ImagePromptConfig
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.models.image_encoder import ImageEncoder
+from storyreel.stages.models.ip_adapter import load_ip_adapter
 
 Prompts = Sequence[tuple[int, ...]]
 """For each row, which of the pictures prompt it; perhaps none."""

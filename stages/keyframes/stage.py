@@ -13,19 +13,19 @@ from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from stages.heartbeat import beat
-from stages.keyframes.attention import assert_installed, install_attention
-from stages.keyframes.config import ConsistencyConfig, KeyframesConfig
-from stages.keyframes.control import Control, to_control_image
-from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise
-from stages.keyframes.image_prompt import ImagePrompt
-from stages.models import PromptEmbeds, encode_prompts, load_pipeline
-from stages.pictures import read_reference
-from stages.records import Keyframe, Panel
-from stages.schedulers import build_scheduler
-from stages.seeds import derive_seed
-from stages.storage import Output
-from stages.units import KeyframesUnit, ReferenceImage
+from storyreel.stages.heartbeat import beat
+from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
+from storyreel.stages.keyframes.control import Control, to_control_image
+from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise
+from storyreel.stages.keyframes.image_prompt import ImagePrompt
+from storyreel.stages.models.attention import assert_installed, install_attention
+from storyreel.stages.models.loading import PromptEmbeds, encode_prompts, load_pipeline
+from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.output.records import Keyframe, Panel
+from storyreel.stages.output.storage import Output
+from storyreel.stages.pictures import read_reference
+from storyreel.stages.seeds import derive_seed
+from storyreel.stages.units import KeyframesUnit, ReferenceImage
 
 __all__ = ["KeyframesConfig", "KeyframesStage", "KeyframesUnit", "ReferenceImage"]
 

@@ -5,9 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from stages.keyframes.config import SchedulerConfig
-from stages.model_config import IPAdapterConfig, ModelConfig, PartConfig
-from stages.settings import Settings
+from storyreel.stages.keyframes.config import SchedulerConfig
+from storyreel.stages.models.config import IPAdapterConfig, ModelConfig, PartConfig
+from storyreel.stages.settings import Settings
 
 
 class RendererKind(StrEnum):

@@ -12,9 +12,9 @@ from diffusers.models.unets.unet_motion_model import UNetMotionOutput
 from einops import rearrange, repeat
 from torch import Tensor
 
-from stages.heartbeat import beat
-from stages.keyframes.denoise import guide
-from stages.motion.config import Anchor, DenoiseConfig
+from storyreel.stages.heartbeat import beat
+from storyreel.stages.keyframes.denoise import guide
+from storyreel.stages.motion.config import Anchor, DenoiseConfig
 
 Conditions = Tensor | tuple[Tensor, list[Tensor]]
 """`encoder_hidden_states` of the UNet: rows (G * B * F, L, D), perhaps with rows

@@ -12,14 +12,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from stages.image_encoder import ImageEncoder
-from stages.ip_adapter import load_ip_adapter
-from stages.motion.config import MotionConfig
-from stages.motion.denoise import rows_of_frames, rows_of_text
-from stages.motion.frames import to_pixels
-from stages.motion.parts import load_motion_pipeline
-from stages.motion.renderer import Transition
-from stages.motion.sampler import ClipSampler
+from storyreel.stages.models.image_encoder import ImageEncoder
+from storyreel.stages.models.ip_adapter import load_ip_adapter
+from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.denoise import rows_of_frames, rows_of_text
+from storyreel.stages.motion.frames import to_pixels
+from storyreel.stages.motion.parts import load_motion_pipeline
+from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.sampler import ClipSampler
 
 
 def slerp(first: Tensor, last: Tensor, num_frames: int) -> Tensor:

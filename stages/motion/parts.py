@@ -4,8 +4,8 @@ from typing import Any
 
 from diffusers import MotionAdapter, UNetMotionModel
 
-from stages.models import load_part, load_pipeline
-from stages.motion.config import MotionConfig
+from storyreel.stages.models.loading import load_part, load_pipeline
+from storyreel.stages.motion.config import MotionConfig
 
 
 def load_motion_pipeline(config: MotionConfig) -> Any:

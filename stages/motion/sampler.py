@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.heartbeat import beat
-from stages.keyframes.attention import LockStep, assert_installed, install_attention, readers
-from stages.keyframes.denoise import draw_noise
-from stages.models import encode_prompts
-from stages.motion.config import MotionConfig
-from stages.motion.denoise import BranchByBranch, Conditions, denoise_clips
-from stages.motion.renderer import Transition
-from stages.schedulers import build_scheduler
+from storyreel.stages.heartbeat import beat
+from storyreel.stages.keyframes.denoise import draw_noise
+from storyreel.stages.models.attention import LockStep, assert_installed, install_attention, readers
+from storyreel.stages.models.loading import encode_prompts
+from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.denoise import BranchByBranch, Conditions, denoise_clips
+from storyreel.stages.motion.renderer import Transition
 
 
 class ClipSampler:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
-from stages.keyframes.stage import use_deterministic_kernels
-from stages.motion.config import MotionConfig, RendererKind
-from stages.motion.frames import (
+from storyreel.stages.keyframes.stage import use_deterministic_kernels
+from storyreel.stages.motion.config import MotionConfig, RendererKind
+from storyreel.stages.motion.frames import (
     Pixels,
     cut,
     dissolve,
@@ -19,14 +19,14 @@ from stages.motion.frames import (
     to_pixels,
     with_keyframes,
 )
-from stages.motion.image_prompt import ImagePromptRenderer
-from stages.motion.renderer import Transition, TransitionRenderer
-from stages.motion.smp import SemanticMotionRenderer
-from stages.pictures import read_picture
-from stages.records import Clip, File, Keyframe, Shot, ShotKind
-from stages.storage import Output
-from stages.units import MotionUnit
-from stages.video import write_clip
+from storyreel.stages.motion.image_prompt import ImagePromptRenderer
+from storyreel.stages.motion.renderer import Transition, TransitionRenderer
+from storyreel.stages.motion.smp import SemanticMotionRenderer
+from storyreel.stages.output.records import Clip, File, Keyframe, Shot, ShotKind
+from storyreel.stages.output.storage import Output
+from storyreel.stages.pictures import read_picture
+from storyreel.stages.units import MotionUnit
+from storyreel.stages.video import write_clip
 
 __all__ = ["MotionConfig", "MotionStage", "MotionUnit"]
 

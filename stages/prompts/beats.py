@@ -18,8 +18,8 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from stages.prompts.config import PromptsConfig
-from stages.records import PanelInput, ShotKind
+from storyreel.stages.output.records import PanelInput, ShotKind
+from storyreel.stages.prompts.config import PromptsConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from stages.prompts.markup import Markup, escape, parse_markup
-from stages.records import Character, PanelInput
+from storyreel.stages.input.markup import Markup, escape, parse_markup
+from storyreel.stages.output.records import Character, PanelInput
 
 MAX_FOUND = 4
 """Most characters looked for in prose that defines none."""

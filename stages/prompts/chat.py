@@ -9,12 +9,12 @@ from outlines.types import JsonSchema
 from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stages.heartbeat import beat
-from stages.model_config import resolve
-from stages.models import torch_dtype
-from stages.prompts.config import ChatConfig
-from stages.prompts.markup import escape, parse_markup
-from stages.records import Character
+from storyreel.stages.heartbeat import beat
+from storyreel.stages.input.markup import escape, parse_markup
+from storyreel.stages.models.config import resolve
+from storyreel.stages.models.loading import torch_dtype
+from storyreel.stages.output.records import Character
+from storyreel.stages.prompts.config import ChatConfig
 
 # What JSON text may hold without an escape, and what the picture of a prompt is made of.
 _PLAIN_TEXT = r'[^"\\\x00-\x1f]'

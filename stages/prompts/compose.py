@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from stages.prompts.config import Style
-from stages.prompts.markup import Markup
+from storyreel.stages.input.markup import Markup
+from storyreel.stages.prompts.config import Style
 
 _TAIL = re.compile(r"(?:,|;| and| with| in| wearing| who| that| on| under| holding)\s")
 _POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\s|$))")

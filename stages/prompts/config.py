@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pysbd.languages import LANGUAGE_CODES
 
-from stages.model_config import ModelConfig
-from stages.settings import Settings
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.settings import Settings
 
 
 class Style(Settings):

@@ -5,7 +5,7 @@ import re
 
 import pysbd
 
-from stages.prompts.markup import NO_CHARACTER, says_nobody
+from storyreel.stages.input.markup import NO_CHARACTER, says_nobody
 
 # A new clause with its own subject; before anything else a cut would tear a phrase.
 _CLAUSE_END = re.compile(

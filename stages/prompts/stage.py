@@ -10,28 +10,39 @@ from typing import Any
 import transformers
 from diffusers import DiffusionPipeline
 
-from stages.model_config import ModelConfig, resolve
-from stages.prompts.beats import FilmTiming, count_beats, ends_still, plan_joins, planned_frames
-from stages.prompts.characters import caption_of, carry_on, find_subjects, tag_introductions
-from stages.prompts.chat import ChatDirector
-from stages.prompts.compose import (
+from storyreel.stages.input.markup import Markup, check_tags, escape_caption_marks, parse_markup
+from storyreel.stages.models.config import ModelConfig, resolve
+from storyreel.stages.output.records import Panel, PanelInput, Shot, ShotKind, Story, Storyboard
+from storyreel.stages.prompts.beats import (
+    FilmTiming,
+    count_beats,
+    ends_still,
+    plan_joins,
+    planned_frames,
+)
+from storyreel.stages.prompts.characters import (
+    caption_of,
+    carry_on,
+    find_subjects,
+    tag_introductions,
+)
+from storyreel.stages.prompts.chat import ChatDirector
+from storyreel.stages.prompts.compose import (
     Prompt,
     TokenBudget,
     compose,
     compose_motion,
     compose_negative,
 )
-from stages.prompts.config import PromptsConfig, Style
-from stages.prompts.markup import Markup, check_tags, escape_caption_marks, parse_markup
-from stages.prompts.sentences import (
+from storyreel.stages.prompts.config import PromptsConfig, Style
+from storyreel.stages.prompts.sentences import (
     merge_short,
     merge_to_count,
     split_long,
     split_sentences,
     split_to_count,
 )
-from stages.records import Panel, PanelInput, Shot, ShotKind, Story, Storyboard
-from stages.seeds import derive_seed
+from storyreel.stages.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from stages.records import Clip, ShotKind
-from stages.scoring.encoder import ClipEncoder
-from stages.scoring.motion import (
+from storyreel.stages.output.records import Clip, ShotKind
+from storyreel.stages.scoring.measures.encoder import ClipEncoder
+from storyreel.stages.scoring.measures.motion import (
     displacement,
     endpoint_jumps,
     flicker,
@@ -15,9 +15,9 @@ from stages.scoring.motion import (
     motion_magnitude,
     steps,
 )
-from stages.scoring.records import ClipScore
-from stages.scoring.tiles import Pixels
-from stages.scoring.video import frame_similarity
+from storyreel.stages.scoring.measures.tiles import Pixels
+from storyreel.stages.scoring.measures.video import frame_similarity
+from storyreel.stages.scoring.records import ClipScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

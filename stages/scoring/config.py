@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from stages.model_config import ModelConfig, PartConfig
-from stages.settings import Settings
+from storyreel.stages.models.config import ModelConfig, PartConfig
+from storyreel.stages.settings import Settings
 
 
 class ScoringConfig(Settings):

@@ -5,8 +5,8 @@ from itertools import chain
 
 import numpy as np
 
-from stages.scoring.panels import PanelScores
-from stages.scoring.records import ClipScore, FilmScore
+from storyreel.stages.scoring.panels import PanelScores
+from storyreel.stages.scoring.records import ClipScore, FilmScore
 
 
 def score_film(story_id: str, panels: PanelScores, clips: Sequence[ClipScore]) -> FilmScore:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.records import Panel
-from stages.scoring.tiles import Pixels
-from stages.storage import Output
+from storyreel.stages.output.records import Panel
+from storyreel.stages.output.storage import Output
+from storyreel.stages.scoring.measures.tiles import Pixels
 
 
 class CharacterMasks:

@@ -7,16 +7,26 @@ from itertools import combinations
 import numpy as np
 from torch import Tensor
 
-from stages.records import Panel
-from stages.scoring.characters import Pair, character_pairs, cut_out, pair_similarities
-from stages.scoring.copies import copied_share
-from stages.scoring.encoder import ClipEncoder
-from stages.scoring.frechet import FeatureStatistics
-from stages.scoring.masks import CharacterMasks
-from stages.scoring.records import PanelScore
-from stages.scoring.text_image import clip_score, cosine, retrieved
-from stages.scoring.tiles import Pixels, reduced
-from stages.scoring.truth import Seen, TruthEstimator, same_characters, same_clothes
+from storyreel.stages.output.records import Panel
+from storyreel.stages.scoring.masks import CharacterMasks
+from storyreel.stages.scoring.measures.characters import (
+    Pair,
+    character_pairs,
+    cut_out,
+    pair_similarities,
+)
+from storyreel.stages.scoring.measures.copies import copied_share
+from storyreel.stages.scoring.measures.encoder import ClipEncoder
+from storyreel.stages.scoring.measures.frechet import FeatureStatistics
+from storyreel.stages.scoring.measures.text_image import clip_score, cosine, retrieved
+from storyreel.stages.scoring.measures.tiles import Pixels, reduced
+from storyreel.stages.scoring.measures.truth import (
+    Seen,
+    TruthEstimator,
+    same_characters,
+    same_clothes,
+)
+from storyreel.stages.scoring.records import PanelScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

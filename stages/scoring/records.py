@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from stages.records import ShotKind
-from stages.scoring.truth import SeenFigure
+from storyreel.stages.output.records import ShotKind
+from storyreel.stages.scoring.measures.truth import SeenFigure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from stages.films.frames import clip_frames
-from stages.films.storyboards import RenderedShard, RenderedStory, naming
-from stages.manifests import Shard
-from stages.models import load_part
-from stages.pictures import read_picture
-from stages.scoring.clips import ClipScorer, ScoredClip, with_joins
-from stages.scoring.config import ScoringConfig
-from stages.scoring.encoder import ClipEncoder
-from stages.scoring.films import score_film
-from stages.scoring.frechet import FeatureStatistics
-from stages.scoring.masks import CharacterMasks
-from stages.scoring.panels import PanelScorer
-from stages.scoring.records import ClipScore, FilmScore, PanelScore
-from stages.scoring.tiles import Pixels
-from stages.scoring.truth import TruthEstimator
-from stages.storage import Output
+from storyreel.stages.films.frames import clip_frames
+from storyreel.stages.films.storyboards import RenderedShard, RenderedStory, naming
+from storyreel.stages.models.loading import load_part
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.storage import Output
+from storyreel.stages.pictures import read_picture
+from storyreel.stages.scoring.clips import ClipScorer, ScoredClip, with_joins
+from storyreel.stages.scoring.config import ScoringConfig
+from storyreel.stages.scoring.films import score_film
+from storyreel.stages.scoring.masks import CharacterMasks
+from storyreel.stages.scoring.measures.encoder import ClipEncoder
+from storyreel.stages.scoring.measures.frechet import FeatureStatistics
+from storyreel.stages.scoring.measures.tiles import Pixels
+from storyreel.stages.scoring.measures.truth import TruthEstimator
+from storyreel.stages.scoring.panels import PanelScorer
+from storyreel.stages.scoring.records import ClipScore, FilmScore, PanelScore
 
 __all__ = ["ScoringConfig", "ScoringStage", "ScoringUnit", "StoryScores"]
 

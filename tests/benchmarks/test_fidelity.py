@@ -22,17 +22,17 @@ from benchmarks.fidelity.statistics import (
     share_interval,
     student,
 )
-from stages.scoring.truth import Seen, SeenFigure
+from storyreel.stages.scoring.measures.truth import Seen, SeenFigure
+from storyreel.training import world
+from storyreel.training.config import TruthConfig
+from storyreel.training.parts.truth import build_estimator
+from storyreel.training.stories import held_out_story
 from tests.stages.tiny import (
     EMBEDDING_WIDTH,
     save_tiny_family,
     save_tiny_image_prompt,
     tiny_text_encoder,
 )
-from training import world
-from training.config import TruthConfig
-from training.stories import held_out_story
-from training.truth import build_estimator
 
 
 def save_family(folder: Path) -> Path:

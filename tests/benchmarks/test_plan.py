@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.plan import Outcome, hold
-from stages.storage import Output
+from storyreel.stages.output.storage import Output
 from tests.flows.inline import lay_out, render_inline
 
 

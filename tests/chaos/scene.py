@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 
-from flows.verify import verify
-from stages.commits import ATTEMPTED, COMMITTED
-from stages.storage import Output, checksum
+from storyreel.flows.audit.verify import verify
+from storyreel.stages.output.commits import ATTEMPTED, COMMITTED
+from storyreel.stages.output.storage import Output, checksum
 from tests.chaos.stages import Trouble, noted
 from tests.chaos.starter import MARK
 

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.simulated import factories as simulated_factories
-from cluster.worker import Stage, StageFactory
-from flows.config import RenderConfig
-from flows.job import Job
-from stages.films.stage import FilmsStage
-from stages.pictures import read_picture
-from stages.records import Clip, Shot, Story
-from stages.storage import Output
-from stages.units import FilmUnit, KeyframesUnit, MotionUnit
-from stages.video import write_clip
+from storyreel.cluster.worker import Stage, StageFactory
+from storyreel.flows.job.config import RenderConfig
+from storyreel.flows.job.job import Job
+from storyreel.stages.films.stage import FilmsStage
+from storyreel.stages.output.records import Clip, Shot, Story
+from storyreel.stages.output.storage import Output
+from storyreel.stages.pictures import read_picture
+from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit
+from storyreel.stages.video import write_clip
 
 SPEED = 50.0
 """How many times faster than a simulated renderer's units ours are."""

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.simulated import CONFIG
-from cluster.errors import PoolEndedError
-from flows.config import make_config
-from flows.job import open_job
-from flows.lock import LockedError
-from flows.render import render_flow, run_render
-from flows.summary import summarize
-from stages.storage import Output
+from storyreel.cluster.errors import PoolEndedError
+from storyreel.flows.job.config import make_config
+from storyreel.flows.job.job import open_job
+from storyreel.flows.job.lock import LockedError
+from storyreel.flows.run.render import render_flow, run_render
+from storyreel.flows.views.summary import summarize
+from storyreel.stages.output.storage import Output
 from tests.chaos.stages import Trouble, troubled_factories
 
 MARK = "STORYREEL_CHAOS"
@@ -44,7 +44,7 @@ def render(request: dict[str, Any]) -> int:
 def serve(request: dict[str, Any]) -> int:
     """A Prefect server; it ends with the process that started it."""
     sys.argv = ["prefect_server", str(request["port"])]
-    runpy.run_module("flows.prefect_server", run_name="__main__")
+    runpy.run_module("storyreel.flows.run.prefect_server", run_name="__main__")
     return 0
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.repair import open_for_repair
-from flows.shards import STAGES
-from flows.verify import verify
-from stages.manifests import read_manifests
-from stages.records import Failure
-from stages.storage import Output
+from storyreel.flows.audit.repair import open_for_repair
+from storyreel.flows.audit.verify import verify
+from storyreel.flows.run.shards import STAGES
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Failure
+from storyreel.stages.output.storage import Output
 from tests.chaos.conftest import PrefectServer
 from tests.chaos.scene import (
     NUM_ACTORS,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.shards import STAGES
-from flows.verify import verify
-from stages.manifests import read_manifests
-from stages.records import Failure, Film
-from stages.storage import Output
+from storyreel.flows.audit.verify import verify
+from storyreel.flows.run.shards import STAGES
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Failure, Film
+from storyreel.stages.output.storage import Output
 from tests.chaos.conftest import PrefectServer
 from tests.chaos.scene import (
     MAX_ATTEMPTS,

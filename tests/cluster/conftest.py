@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from cluster.config import ClusterConfig
-from cluster.ray_runtime import connected
+from storyreel.cluster.config import ClusterConfig
+from storyreel.cluster.ray_runtime import connected
 
 MAX_STARTS = 4
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.errors import ErrorClass, classify, describe
+from storyreel.cluster.errors import ErrorClass, classify, describe
 
 
 class OutOfMemoryError(RuntimeError):

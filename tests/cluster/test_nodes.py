@@ -25,8 +25,8 @@ RAY = Path(sys.executable).with_name("ray")
 CONNECT = """
 import sys
 import ray
-from cluster.config import ClusterConfig
-from cluster.ray_runtime import connected
+from storyreel.cluster.config import ClusterConfig
+from storyreel.cluster.ray_runtime import connected
 
 try:
     with connected(ClusterConfig(address=sys.argv[1])):
@@ -41,14 +41,14 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from cluster.config import ClusterConfig, PoolConfig
-from cluster.pool import Pool
-from cluster.ray_runtime import connected
-from cluster.work import Work
-from stages.commits import UnitId, read_commit
-from stages.manifests import Shard
-from stages.records import Failure, File
-from stages.storage import Output
+from storyreel.cluster.config import ClusterConfig, PoolConfig
+from storyreel.cluster.pool import Pool
+from storyreel.cluster.ray_runtime import connected
+from storyreel.cluster.work import Work
+from storyreel.stages.output.commits import UnitId, read_commit
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import Failure, File
+from storyreel.stages.output.storage import Output
 from tests.cluster.toys import NodeStage, Order
 
 address, url = sys.argv[1:]
@@ -75,13 +75,13 @@ EARLY = """
 import sys
 from functools import partial
 from pathlib import Path
-from cluster.config import ClusterConfig, PoolConfig
-from cluster.errors import PoolEndedError
-from cluster.pool import Pool
-from cluster.ray_runtime import connected
-from cluster.work import Work
-from stages.commits import UnitId
-from stages.manifests import Shard
+from storyreel.cluster.config import ClusterConfig, PoolConfig
+from storyreel.cluster.errors import PoolEndedError
+from storyreel.cluster.pool import Pool
+from storyreel.cluster.ray_runtime import connected
+from storyreel.cluster.work import Work
+from storyreel.stages.output.commits import UnitId
+from storyreel.stages.output.manifests import Shard
 from tests.cluster.toys import NodeStage, Order
 
 address, url = sys.argv[1:]

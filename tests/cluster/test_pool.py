@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from cluster import crew, scheduler
-from cluster.config import PoolConfig
-from cluster.errors import MAX_MESSAGE, PoolEndedError
-from cluster.pool import Pool
-from cluster.work import Work
-from stages.commits import (
+from storyreel.cluster import crew, scheduler
+from storyreel.cluster.config import PoolConfig
+from storyreel.cluster.errors import MAX_MESSAGE, PoolEndedError
+from storyreel.cluster.pool import Pool
+from storyreel.cluster.work import Work
+from storyreel.stages.output.commits import (
     UnitId,
     commit_failure,
     read_attempts,
@@ -26,9 +26,9 @@ from stages.commits import (
     read_failure,
     read_progress,
 )
-from stages.manifests import Shard
-from stages.records import Failure, File
-from stages.storage import Output
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import Failure, File
+from storyreel.stages.output.storage import Output
 from tests.cluster.processes import is_alive
 from tests.cluster.toys import (
     CopyStage,
@@ -232,7 +232,7 @@ def test_storage_that_was_waited_for_in_vain_is_not_waited_for_again(
         running = send(pool, "running", "hang")
         wait_for(lambda: calls(tmp_path, "running"))
         monkeypatch.setattr(Output, "_put", put_on_a_full_disk)
-        monkeypatch.setattr("stages.patience._Limit.seconds", 1.0)
+        monkeypatch.setattr("storyreel.stages.output.patience._Limit.seconds", 1.0)
         for future in (send(pool, "given-up", attempts=3), running):
             with pytest.raises(PoolEndedError, match=r"cannot go on: .*no space is left"):
                 future.result(LONG_S)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cluster.config import ClusterConfig
-from cluster.ray_runtime import connected
-from stages.commits import UnitId, read_attempts, read_progress
-from stages.manifests import Shard
-from stages.storage import Output
+from storyreel.cluster.config import ClusterConfig
+from storyreel.cluster.ray_runtime import connected
+from storyreel.stages.output.commits import UnitId, read_attempts, read_progress
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.storage import Output
 from tests.cluster.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 COMMAND = """
 import sys
 from functools import partial
-from cluster.config import ClusterConfig, PoolConfig
-from cluster.pool import Pool
-from cluster.ray_runtime import connected
-from cluster.work import Work
-from stages.commits import UnitId
-from stages.manifests import Shard
+from storyreel.cluster.config import ClusterConfig, PoolConfig
+from storyreel.cluster.pool import Pool
+from storyreel.cluster.ray_runtime import connected
+from storyreel.cluster.work import Work
+from storyreel.stages.output.commits import UnitId
+from storyreel.stages.output.manifests import Shard
 from tests.cluster.toys import CopyStage, Order
 
 url = sys.argv[1]

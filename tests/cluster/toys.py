@@ -13,9 +13,9 @@ from typing import Any
 
 import ray
 
-from stages.heartbeat import beat
-from stages.records import File
-from stages.storage import Output
+from storyreel.stages.heartbeat import beat
+from storyreel.stages.output.records import File
+from storyreel.stages.output.storage import Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

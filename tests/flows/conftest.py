@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.prefect_server import prefect_api
+from storyreel.flows.run.prefect_server import prefect_api
 from tests.stages.tiny import save_tiny_family
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +97,7 @@ class Command:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows", *arguments],
+            [sys.executable, "-m", "storyreel", *arguments],
             env=self.environment,
             cwd=ROOT,
             text=True,

@@ -12,12 +12,12 @@ from typing import Any
 
 from PIL import Image
 
-from cluster.work import Work
-from flows.config import load_config
-from flows.job import Job, open_job, read_job
-from flows.shards import STAGES, ShardPipeline, render_stage
-from stages.commits import Commit, commit, commit_failure
-from stages.records import (
+from storyreel.cluster.work import Work
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import Job, open_job, read_job
+from storyreel.flows.run.shards import STAGES, ShardPipeline, render_stage
+from storyreel.stages.output.commits import Commit, commit, commit_failure
+from storyreel.stages.output.records import (
     Clip,
     Failure,
     Film,
@@ -27,7 +27,7 @@ from stages.records import (
     ShotKind,
     Storyboard,
 )
-from stages.storage import Output
+from storyreel.stages.output.storage import Output
 
 PANELS = 3
 

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.server_config import ENVIRONMENT, load_server_config
+from storyreel.flows.night.server_config import ENVIRONMENT, load_server_config
 from tests.flows.conftest import ROOT
-from tests.flows.test_gallery import free_port
+from tests.flows.views.test_gallery import free_port
 
 PATIENCE_S = 240.0
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -57,7 +57,7 @@ class Server:
     def storyreel(self, *arguments: str) -> str:
         """What a command says."""
         done = subprocess.run(
-            [sys.executable, "-m", "flows", *arguments],
+            [sys.executable, "-m", "storyreel", *arguments],
             check=False,
             env=environment(self.folder) | {ENVIRONMENT: str(self.toml)},
             cwd=ROOT,
@@ -131,7 +131,7 @@ def serving(folder: Path, more: str = "") -> Iterator[Server]:
     if not toml.exists():
         toml.write_text(TOML.format(port=free_port(), gallery_port=free_port()) + more)
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows", "serve", "--server", str(toml)],
+        [sys.executable, "-m", "storyreel", "serve", "--server", str(toml)],
         env=environment(folder),
         cwd=folder,
         text=True,

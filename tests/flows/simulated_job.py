@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import simulated
-from flows.config import load_config
-from flows.job import open_job
-from flows.render import render_flow, run_render
-from flows.sample import start
-from stages.storage import Output
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import open_job
+from storyreel.flows.plans.sample import start
+from storyreel.flows.run.render import render_flow, run_render
+from storyreel.stages.output.storage import Output
 
 EVENING = datetime(2026, 1, 10, 22, tzinfo=UTC)
 MORNING = datetime(2026, 1, 11, 6, tzinfo=UTC)

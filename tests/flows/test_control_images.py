@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.manifests import read_manifests
-from stages.records import Failure, Panel
-from stages.storage import Output
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Failure, Panel
+from storyreel.stages.output.storage import Output
 from tests.flows.conftest import Command
 from tests.stages.tiny import save_tiny_controlnet
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.config import load_config
-from flows.job import open_job
-from stages.manifests import read_manifests
-from stages.records import Failure, Story
-from stages.storage import Output
+from storyreel.flows.commands.cli import app
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import open_job
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Failure, Story
+from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT
 
 GOOD = {"story_id": "good", "text": "A fox walks in the park."}
@@ -122,7 +122,7 @@ def test_a_bad_row_is_reported_by_place_and_the_others_stay(
 def test_what_nobody_foresaw_is_told_in_full_and_is_no_story_that_failed(tmp_path: Path) -> None:
     """Exit code 1 would say that some story failed."""
     (tmp_path / "job.json").mkdir()
-    command = [sys.executable, "-m", "flows", "status", str(tmp_path)]
+    command = [sys.executable, "-m", "storyreel", "status", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" in done.stderr

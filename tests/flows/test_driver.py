@@ -9,7 +9,8 @@ from tests.flows.conftest import ROOT
 def test_the_flow_is_started_without_loading_torch() -> None:
     """A driver with torch takes seconds and hundreds of megabytes more, for every job."""
     code = (
-        "import flows.render, sys; print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
+        "import storyreel.flows.run.render, sys;"
+        "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

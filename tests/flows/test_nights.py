@@ -10,12 +10,12 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed, Pending, Running, Suspended
 
-from flows.approval import resume_answered
-from flows.control import CONTROL, Approval, update_control
-from flows.crashed import STORYREEL, process_tags, read_interrupted_runs
-from flows.deployment import deploy, night
-from flows.work_pool import DEPLOYMENT, JOB_FLOW
-from stages.storage import Output
+from storyreel.flows.job.control import CONTROL, Approval, update_control
+from storyreel.flows.night.approval import resume_answered
+from storyreel.flows.night.deployment import deploy, night
+from storyreel.flows.night.work_pool import DEPLOYMENT, JOB_FLOW
+from storyreel.flows.run.crashed import STORYREEL, process_tags, read_interrupted_runs
+from storyreel.stages.output.storage import Output
 from tests.flows.inline import lay_out, render_inline
 
 pytestmark = pytest.mark.usefixtures("prefect_url")

@@ -20,14 +20,14 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import simulated
-from flows.cli import app
-from flows.job import read_job
-from flows.lock import holder_of
-from flows.plan import read_plan
-from flows.status import count_units
-from stages.manifests import read_manifests
-from stages.records import Clip, Failure, Film
-from stages.storage import Output
+from storyreel.flows.commands.cli import app
+from storyreel.flows.job.job import read_job
+from storyreel.flows.job.lock import holder_of
+from storyreel.flows.job.status import count_units
+from storyreel.flows.plans.plan import read_plan
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Clip, Failure, Film
+from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT
 
 NUM_STORIES = 6

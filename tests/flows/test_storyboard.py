@@ -5,11 +5,11 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.config import load_config
-from flows.job import open_job
-from flows.storyboards import storyboard_rows
-from stages.storage import Output
+from storyreel.flows.commands.cli import app
+from storyreel.flows.commands.storyboards import storyboard_rows
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import open_job
+from storyreel.stages.output.storage import Output
 
 
 def storyboard(stories: Path, config: Path) -> str:

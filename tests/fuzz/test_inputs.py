@@ -19,24 +19,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flows.config import load_config, make_config
-from flows.control import read_control
-from flows.generations import read_generations
-from flows.job import read_job
-from flows.lock import holder_of
-from flows.plan import read_plan
-from flows.rates import read_rates
-from flows.server_config import ServerConfig
-from flows.status import read_told
-from flows.verify import verify
-from stages.commits import UnitId, commit_failure, read_attempts, read_commit, read_failure
-from stages.manifests import Shard, read_manifest, write_manifest
-from stages.pictures import decode_reference
-from stages.prompts.markup import parse_markup
-from stages.records import Clip, Failure, Film, Story
-from stages.storage import Output
-from stages.stories import Rejection, read_stories
-from stages.story_rows import to_story, valid_id
+from storyreel.flows.audit.verify import verify
+from storyreel.flows.job.config import load_config, make_config
+from storyreel.flows.job.control import read_control
+from storyreel.flows.job.generations import read_generations
+from storyreel.flows.job.job import read_job
+from storyreel.flows.job.lock import holder_of
+from storyreel.flows.job.status import read_told
+from storyreel.flows.night.server_config import ServerConfig
+from storyreel.flows.plans.plan import read_plan
+from storyreel.flows.plans.rates import read_rates
+from storyreel.stages.input.markup import parse_markup
+from storyreel.stages.input.stories import Rejection, read_stories
+from storyreel.stages.input.story_rows import to_story, valid_id
+from storyreel.stages.output.commits import (
+    UnitId,
+    commit_failure,
+    read_attempts,
+    read_commit,
+    read_failure,
+)
+from storyreel.stages.output.manifests import Shard, read_manifest, write_manifest
+from storyreel.stages.output.records import Clip, Failure, Film, Story
+from storyreel.stages.output.storage import Output
+from storyreel.stages.pictures import decode_reference
 
 pytestmark = pytest.mark.timeout(3600)  # of all inputs of a kind; one has its own deadline
 

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from stages.hardware import hardware_class
+from storyreel.stages.hardware import hardware_class
 
 
 def test_a_process_without_a_gpu_is_of_the_class_of_its_cpu() -> None:

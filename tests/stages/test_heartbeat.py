@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import heartbeat
-from stages.films.config import FilmsConfig, Preset
-from stages.films.encoding import Label, encode_film
-from stages.heartbeat import Pulse, followed
-from stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUnit
-from stages.model_config import ModelConfig
-from stages.motion.stage import MotionConfig, MotionStage, MotionUnit
-from stages.patience import patiently
-from stages.records import Keyframe, Shot, ShotKind
-from stages.video import read_clip
+from storyreel.stages import heartbeat
+from storyreel.stages.films.config import FilmsConfig, Preset
+from storyreel.stages.films.encoding import Label, encode_film
+from storyreel.stages.heartbeat import Pulse, followed
+from storyreel.stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUnit
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.motion.stage import MotionConfig, MotionStage, MotionUnit
+from storyreel.stages.output.patience import patiently
+from storyreel.stages.output.records import Keyframe, Shot, ShotKind
+from storyreel.stages.video import read_clip
 from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import save_tiny_family
 

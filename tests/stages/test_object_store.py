@@ -9,10 +9,10 @@ import fsspec
 import pytest
 from werkzeug.wrappers import Request
 
-from stages import patience, storage
-from stages.patience import StorageError
-from stages.records import File
-from stages.storage import Output
+from storyreel.stages.output import patience, storage
+from storyreel.stages.output.patience import StorageError
+from storyreel.stages.output.records import File
+from storyreel.stages.output.storage import Output
 from tests.stages.object_store import ObjectStore, serving
 
 

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from stages.video import check_film, read_clip, write_clip
+from storyreel.stages.video import check_film, read_clip, write_clip
 
 
 def noise(num_frames: int = 5, height: int = 32, width: int = 48) -> np.ndarray:

@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from stages.motion.predictor import SemanticMotionPredictor
+from storyreel.stages.motion.predictor import SemanticMotionPredictor
 
 Family = Literal["sd15", "sd21", "sdxl"]
 FAMILIES: tuple[Family, ...] = ("sd15", "sd21", "sdxl")
@@ -219,7 +219,7 @@ def tiny_pipeline(family: Family, *, seed: int = 0) -> Any:
 
 
 def save_tiny_pipeline(folder: Path, family: Family, *, seed: int = 0) -> Path:
-    """Save `tiny_pipeline` so that `stages.models.load_pipeline` loads it; returns `folder`."""
+    """Save `tiny_pipeline` so that `load_pipeline` of the stages loads it; returns `folder`."""
     tiny_pipeline(family, seed=seed).save_pretrained(folder, safe_serialization=True)
     return folder
 

@@ -15,16 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.stages.tiny import (
-    EMBEDDING_WIDTH,
-    tiny_image_encoder,
-    tiny_image_processor,
-    tiny_pipeline,
-)
-from training.clip import ClipModels
-from training.config import ImagePromptConfig, TrainingConfig
-from training.data import open_images, to_tensor
-from training.image_prompt import (
+from storyreel.training.config import ImagePromptConfig, TrainingConfig
+from storyreel.training.data import open_images, to_tensor
+from storyreel.training.parts.clip import ClipModels
+from storyreel.training.parts.image_prompt import (
     ImagePromptLoss,
     build_adapter,
     draw_views,
@@ -32,7 +26,13 @@ from training.image_prompt import (
     export_image_prompt,
     train_image_prompt,
 )
-from training.images import EncodedImages, build_scheduler
+from storyreel.training.parts.images import EncodedImages, build_scheduler
+from tests.stages.tiny import (
+    EMBEDDING_WIDTH,
+    tiny_image_encoder,
+    tiny_image_processor,
+    tiny_pipeline,
+)
 
 SIZE = 32
 

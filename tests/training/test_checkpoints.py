@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.checkpoints import Trainer, learning_rate_factor
-from training.config import StageConfig
+from storyreel.training.checkpoints import Trainer, learning_rate_factor
+from storyreel.training.config import StageConfig
 
 
 def config_of(num_steps: int) -> StageConfig:

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from training import parallel
-from training.checkpoints import Trainer
-from training.config import StageConfig
+from storyreel.training import parallel
+from storyreel.training.checkpoints import Trainer
+from storyreel.training.config import StageConfig
 
 torch.set_num_threads(1)
 torch.manual_seed(0)

@@ -12,9 +12,9 @@ from diffusers import MotionAdapter, StableDiffusionPipeline, UNetMotionModel
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from stages.motion.predictor import SemanticMotionPredictor
-from training.__main__ import Run
-from training.config import TrainingConfig
+from storyreel.stages.motion.predictor import SemanticMotionPredictor
+from storyreel.training.__main__ import Run
+from storyreel.training.config import TrainingConfig
 
 CONFIG = """
 num_threads = 1

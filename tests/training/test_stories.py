@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stages.seeds import derive_seed
-from training import world
-from training.stories import (
+from storyreel.stages.seeds import derive_seed
+from storyreel.training import world
+from storyreel.training.stories import (
     CLOTHING,
     TWINS,
     HeldOutStory,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from training.world import (
+from storyreel.training.world import (
     ACTIONS,
     CHARACTERS,
     PALETTE,

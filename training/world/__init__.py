@@ -1,8 +1,8 @@
 """The procedural world: pictures and clips whose truth is known, with captions."""
 
-from training.world.captions import caption, clip_caption, describe
-from training.world.drawing import draw, draw_clip, figures_of, mask
-from training.world.records import (
+from storyreel.training.world.captions import caption, clip_caption, describe
+from storyreel.training.world.drawing import draw, draw_clip, figures_of, mask
+from storyreel.training.world.records import (
     ACTIONS,
     CHARACTERS,
     PALETTE,
@@ -15,7 +15,7 @@ from training.world.records import (
     Scene,
     Sighting,
 )
-from training.world.sampling import fitted, sample_clip, sample_scene
+from storyreel.training.world.sampling import fitted, sample_clip, sample_scene
 
 __all__ = [
     "ACTIONS",

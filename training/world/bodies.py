@@ -4,10 +4,10 @@ import cmath
 import math
 from itertools import pairwise
 
-from training.world.actions import Pose
-from training.world.brush import Brush, darker
-from training.world.characters import LOOKS, Look, eyes
-from training.world.records import PALETTE, Colour, Figure
+from storyreel.training.world.actions import Pose
+from storyreel.training.world.brush import Brush, darker
+from storyreel.training.world.characters import LOOKS, Look, eyes
+from storyreel.training.world.records import PALETTE, Colour, Figure
 
 _HIP = 0.32j
 HEAD = 0.215

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from PIL import ImageDraw
 
-from training.world.records import Colour
+from storyreel.training.world.records import Colour
 
 Tint = tuple[float, float, float]
 

@@ -5,7 +5,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from training.world.records import ACTIONS, CHARACTERS, PALETTE, PLACES, TIMES, Clip, Figure, Scene
+from storyreel.training.world.records import (
+    ACTIONS,
+    CHARACTERS,
+    PALETTE,
+    PLACES,
+    TIMES,
+    Clip,
+    Figure,
+    Scene,
+)
 
 # Every table: the words that mean the entry; the plain name comes first and is used most.
 # No colour of the palette is among them: those are for clothes.

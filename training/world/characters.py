@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from training.world.brush import Brush, darker
-from training.world.records import Colour
+from storyreel.training.world.brush import Brush, darker
+from storyreel.training.world.records import Colour
 
 Part = Callable[[Brush, Colour], None]
 

@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from training.world.actions import Pose, mixed, pose_of
-from training.world.bodies import body_centre, draw_body, draw_figure
-from training.world.brush import Brush, Tint
-from training.world.characters import LOOKS
-from training.world.frames import (
+from storyreel.training.world.actions import Pose, mixed, pose_of
+from storyreel.training.world.bodies import body_centre, draw_body, draw_figure
+from storyreel.training.world.brush import Brush, Tint
+from storyreel.training.world.characters import LOOKS
+from storyreel.training.world.frames import (
     draw_mirror_frame,
     draw_portrait_frame,
     free_side,
     opening,
 )
-from training.world.places import INDOORS, LIGHTS, PLACE_DRAWINGS, Layout
-from training.world.records import PALETTE, Camera, Clip, Figure, Scene, Sighting
+from storyreel.training.world.places import INDOORS, LIGHTS, PLACE_DRAWINGS, Layout
+from storyreel.training.world.records import PALETTE, Camera, Clip, Figure, Scene, Sighting
 
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]

@@ -1,7 +1,7 @@
 """What shows a figure a second time: a standing mirror and a framed portrait on an easel."""
 
-from training.world.brush import Brush
-from training.world.records import Colour, Scene
+from storyreel.training.world.brush import Brush
+from storyreel.training.world.records import Colour, Scene
 
 _WIDTH, _HEIGHT = 0.42, 0.74
 _TOP = 0.08

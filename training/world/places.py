@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 
-from training.world.brush import Brush, Tint, darker
-from training.world.records import Colour
+from storyreel.training.world.brush import Brush, Tint, darker
+from storyreel.training.world.records import Colour
 
 LEFT, RIGHT = -0.2, 1.2
 

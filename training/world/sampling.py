@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.world.actions import CYCLES, REACHES, STRIDES
-from training.world.characters import LOOKS
-from training.world.records import (
+from storyreel.training.world.actions import CYCLES, REACHES, STRIDES
+from storyreel.training.world.characters import LOOKS
+from storyreel.training.world.records import (
     ACTIONS,
     CHARACTERS,
     PALETTE,

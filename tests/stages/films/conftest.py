@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.films.config import FilmsConfig, Preset
-from stages.films.stage import FilmsStage, FilmUnit
-from stages.manifests import Shard, manifest_path, write_manifest
-from stages.motion.frames import cut, dissolve, hold
-from stages.records import Clip, Film, Keyframe, Panel, Shot, ShotKind, Storyboard
-from stages.storage import Output
-from stages.video import write_clip
+from storyreel.stages.films.config import FilmsConfig, Preset
+from storyreel.stages.films.stage import FilmsStage, FilmUnit
+from storyreel.stages.motion.frames import cut, dissolve, hold
+from storyreel.stages.output.manifests import Shard, manifest_path, write_manifest
+from storyreel.stages.output.records import Clip, Film, Keyframe, Panel, Shot, ShotKind, Storyboard
+from storyreel.stages.output.storage import Output
+from storyreel.stages.video import write_clip
 
 SHARD = Shard(index=0, count=1)
 

@@ -8,14 +8,14 @@ import av
 import numpy as np
 import pytest
 
-from stages.films.config import FilmsConfig, Preset
-from stages.films.encoding import Label, encode_film
-from stages.films.frames import film_frames
-from stages.films.stage import FilmsStage, FilmUnit
-from stages.films.storyboards import RenderedShard
-from stages.manifests import Shard
-from stages.records import File
-from stages.video import check_film, read_clip
+from storyreel.stages.films.config import FilmsConfig, Preset
+from storyreel.stages.films.encoding import Label, encode_film
+from storyreel.stages.films.frames import film_frames
+from storyreel.stages.films.stage import FilmsStage, FilmUnit
+from storyreel.stages.films.storyboards import RenderedShard
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import File
+from storyreel.stages.video import check_film, read_clip
 from tests.stages.films.conftest import cues_of, frames_of
 
 CAPTIONS = ["Zo\u00eb wakes", "Zo\u00eb wakes", "", "\u041a\u043e\u043d\u0435\u0446"]

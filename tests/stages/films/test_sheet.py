@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from stages.films.config import FilmsConfig, SheetConfig
-from stages.films.sheet import ContactSheet, load_font, plan_sheet, wrap
-from stages.films.stage import FilmsStage
+from storyreel.stages.films.config import FilmsConfig, SheetConfig
+from storyreel.stages.films.sheet import ContactSheet, load_font, plan_sheet, wrap
+from storyreel.stages.films.stage import FilmsStage
 
 RED = (200, 20, 20)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from stages.model_config import ModelConfig
-from stages.prompts.config import PromptsConfig
-from stages.prompts.stage import PromptsStage
-from stages.records import Film, Storyboard
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.output.records import Film, Storyboard
+from storyreel.stages.prompts.config import PromptsConfig
+from storyreel.stages.prompts.stage import PromptsStage
 from tests.stages.films.conftest import Job, cues_of, frames_of
 from tests.stages.prompts.builders import panel, story
 

@@ -1,6 +1,6 @@
 import pytest
 
-from stages.films.subtitles import Cue, make_cues, to_sample, to_srt
+from storyreel.stages.films.subtitles import Cue, make_cues, to_sample, to_srt
 
 
 def cue(start_ms: int, end_ms: int, text: str) -> Cue:

@@ -1,6 +1,6 @@
 """Panels of a story, for tests of what renders them."""
 
-from stages.records import Panel
+from storyreel.stages.output.records import Panel
 
 
 def panel_of(index: int, *characters: str, control_image: str | None = None) -> Panel:

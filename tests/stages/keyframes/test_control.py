@@ -15,11 +15,16 @@ from diffusers import (
 )
 from PIL import Image
 
-from stages.keyframes.config import ControlNetConfig
-from stages.keyframes.stage import KeyframesConfig, KeyframesStage, KeyframesUnit, ReferenceImage
-from stages.model_config import ModelConfig
-from stages.models import load_pipeline
-from stages.records import Keyframe
+from storyreel.stages.keyframes.config import ControlNetConfig
+from storyreel.stages.keyframes.stage import (
+    KeyframesConfig,
+    KeyframesStage,
+    KeyframesUnit,
+    ReferenceImage,
+)
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.models.loading import load_pipeline
+from storyreel.stages.output.records import Keyframe
 from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (
     FAMILIES,

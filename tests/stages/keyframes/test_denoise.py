@@ -10,11 +10,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.keyframes.attention import LockStep, ReadReferences, RecordReferences, install_attention
-from stages.keyframes.config import ConsistencyConfig, KeyframesConfig, SchedulerConfig
-from stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise, passes, stretches
-from stages.models import PromptEmbeds, encode_prompts
-from stages.schedulers import build_scheduler
+from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig, SchedulerConfig
+from storyreel.stages.keyframes.denoise import (
+    Denoiser,
+    StoryLatents,
+    chunks,
+    draw_noise,
+    passes,
+    stretches,
+)
+from storyreel.stages.models.attention import (
+    LockStep,
+    ReadReferences,
+    RecordReferences,
+    install_attention,
+)
+from storyreel.stages.models.loading import PromptEmbeds, encode_prompts
+from storyreel.stages.models.schedulers import build_scheduler
 from tests.stages.tiny import FAMILIES, Family, tiny_pipeline
 
 SHAPE = (4, 8, 8)

@@ -12,17 +12,21 @@ from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stages.keyframes.attention import ConsistentAttnProcessor, assert_installed, install_attention
-from stages.keyframes.image_prompt import of_one_length
-from stages.keyframes.stage import (
+from storyreel.stages.keyframes.image_prompt import of_one_length
+from storyreel.stages.keyframes.stage import (
     KeyframesConfig,
     KeyframesStage,
     KeyframesUnit,
     ReferenceImage,
 )
-from stages.model_config import ModelConfig
-from stages.models import load_pipeline
-from stages.records import Keyframe, Panel
+from storyreel.stages.models.attention import (
+    ConsistentAttnProcessor,
+    assert_installed,
+    install_attention,
+)
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.models.loading import load_pipeline
+from storyreel.stages.output.records import Keyframe, Panel
 from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (
     EMBEDDING_WIDTH,

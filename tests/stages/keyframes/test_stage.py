@@ -13,16 +13,16 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
 from PIL import Image
 
-from stages.keyframes.stage import (
+from storyreel.stages.keyframes.stage import (
     KeyframesConfig,
     KeyframesStage,
     KeyframesUnit,
     ReferenceImage,
 )
-from stages.model_config import ModelConfig
-from stages.models import load_pipeline
-from stages.records import File, Keyframe
-from stages.storage import Output
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.models.loading import load_pipeline
+from storyreel.stages.output.records import File, Keyframe
+from storyreel.stages.output.storage import Output
 from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (
     FAMILIES,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.model_config import ModelConfig
-from stages.motion.stage import MotionConfig
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.motion.stage import MotionConfig
 from tests.stages.tiny import save_tiny_family
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.motion.frames import (
+from storyreel.stages.motion.frames import (
     endpoint_closeness,
     endpoint_jump,
     to_image,

@@ -8,13 +8,13 @@ import torch
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from safetensors.torch import load_file, save_file
 
-from stages.keyframes.attention import ConsistentAttnProcessor
-from stages.model_config import IPAdapterConfig
-from stages.motion.config import RendererKind
-from stages.motion.frames import to_pixels
-from stages.motion.image_prompt import ImagePromptRenderer, slerp
-from stages.motion.renderer import Transition
-from stages.motion.stage import MotionConfig, build_renderer
+from storyreel.stages.models.attention import ConsistentAttnProcessor
+from storyreel.stages.models.config import IPAdapterConfig
+from storyreel.stages.motion.config import RendererKind
+from storyreel.stages.motion.frames import to_pixels
+from storyreel.stages.motion.image_prompt import ImagePromptRenderer, slerp
+from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.stage import MotionConfig, build_renderer
 from tests.stages.tiny import (
     EMBEDDING_WIDTH,
     NUM_PROMPT_TOKENS,

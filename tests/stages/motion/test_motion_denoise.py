@@ -5,10 +5,10 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNetMotionModel
 from torch import Tensor
 
-from stages.keyframes.attention import LockStep, install_attention, readers
-from stages.motion.config import Anchor, DenoiseConfig
-from stages.motion.denoise import denoise_clips
-from stages.motion.smp import join_text_and_motion
+from storyreel.stages.models.attention import LockStep, install_attention, readers
+from storyreel.stages.motion.config import Anchor, DenoiseConfig
+from storyreel.stages.motion.denoise import denoise_clips
+from storyreel.stages.motion.smp import join_text_and_motion
 from tests.stages.tiny import TEXT_WIDTH, tiny_motion_unet, tiny_scheduler
 
 F, L, N, SIDE = 6, 7, 5, 8

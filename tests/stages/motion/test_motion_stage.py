@@ -11,15 +11,15 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
-from stages.model_config import ModelConfig
-from stages.motion.frames import Pixels, to_image, to_pixels
-from stages.motion.parts import load_motion_pipeline
-from stages.motion.renderer import Transition
-from stages.motion.smp import SemanticMotionRenderer
-from stages.motion.stage import MotionConfig, MotionStage, MotionUnit
-from stages.records import Clip, Keyframe, Shot, ShotKind
-from stages.storage import Output, checksum
-from stages.video import read_clip
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.motion.frames import Pixels, to_image, to_pixels
+from storyreel.stages.motion.parts import load_motion_pipeline
+from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.smp import SemanticMotionRenderer
+from storyreel.stages.motion.stage import MotionConfig, MotionStage, MotionUnit
+from storyreel.stages.output.records import Clip, Keyframe, Shot, ShotKind
+from storyreel.stages.output.storage import Output, checksum
+from storyreel.stages.video import read_clip
 from tests.stages.tiny import MAX_FRAMES, save_tiny_pipeline
 
 SIZE = 32

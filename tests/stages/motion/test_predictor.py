@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.motion.predictor import SemanticMotionPredictor, frame_features, interpolate
+from storyreel.stages.motion.predictor import SemanticMotionPredictor, frame_features, interpolate
 
 
 def tiny_predictor() -> SemanticMotionPredictor:

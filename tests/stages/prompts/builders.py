@@ -3,7 +3,7 @@
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
-from stages.records import Character, PanelInput, ShotKind, Story
+from storyreel.stages.output.records import Character, PanelInput, ShotKind, Story
 
 
 def make_tokenizer(max_length: int) -> CLIPTokenizer:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.model_config import ModelConfig
-from stages.prompts.config import PromptsConfig
-from stages.prompts.stage import PromptsStage
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.prompts.config import PromptsConfig
+from storyreel.stages.prompts.stage import PromptsStage
 from tests.stages.prompts.builders import make_tokenizer
 
 MakeStage = Callable[..., PromptsStage]

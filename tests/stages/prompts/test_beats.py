@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.prompts.beats import FilmTiming, count_beats, plan_joins, planned_frames
-from stages.prompts.config import PromptsConfig
-from stages.records import PanelInput, ShotKind
+from storyreel.stages.output.records import PanelInput, ShotKind
+from storyreel.stages.prompts.beats import FilmTiming, count_beats, plan_joins, planned_frames
+from storyreel.stages.prompts.config import PromptsConfig
 from tests.stages.prompts.builders import panel
 
 TIMING = FilmTiming(num_frames=16, fps=8, hold_s=1.0, dissolve_s=0.5)

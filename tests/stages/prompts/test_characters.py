@@ -1,5 +1,5 @@
-from stages.prompts.characters import carry_on, find_subjects
-from stages.records import Character
+from storyreel.stages.output.records import Character
+from storyreel.stages.prompts.characters import carry_on, find_subjects
 from tests.stages.prompts.builders import character, panel
 
 ANN = character("Ann", "a girl in a red coat")

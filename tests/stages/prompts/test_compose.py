@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.prompts.compose import TokenBudget, compose, compose_motion, compose_negative
-from stages.prompts.config import PromptsConfig, Style
-from stages.prompts.markup import parse_markup
+from storyreel.stages.input.markup import parse_markup
+from storyreel.stages.prompts.compose import TokenBudget, compose, compose_motion, compose_negative
+from storyreel.stages.prompts.config import PromptsConfig, Style
 from tests.stages.prompts.builders import make_tokenizer
 
 ANN = {"Ann": "a girl in a red coat"}

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.prompts.sentences import (
+from storyreel.stages.prompts.sentences import (
     merge_short,
     merge_to_count,
     split_clauses,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.prompts.stage import PromptsStage, to_input_row
-from stages.records import ShotKind, Story, Storyboard
-from stages.stories import read_stories
+from storyreel.stages.input.stories import read_stories
+from storyreel.stages.output.records import ShotKind, Story, Storyboard
+from storyreel.stages.prompts.stage import PromptsStage, to_input_row
 from tests.stages.prompts.builders import character, panel, story
 from tests.stages.prompts.conftest import MakeStage
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from stages.scoring.config import ScoringConfig
-from stages.scoring.encoder import ClipEncoder
+from storyreel.stages.scoring.config import ScoringConfig
+from storyreel.stages.scoring.measures.encoder import ClipEncoder
 from tests.stages.tiny import save_tiny_clip
 
 PARTS = ("text_encoder", "tokenizer", "image_encoder", "feature_extractor")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.manifests import Shard
-from stages.motion.frames import hold
-from stages.records import ShotKind
-from stages.scoring.stage import ScoringStage, ScoringUnit, StoryScores
+from storyreel.stages.motion.frames import hold
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import ShotKind
+from storyreel.stages.scoring.stage import ScoringStage, ScoringUnit, StoryScores
+from storyreel.training import world
+from storyreel.training.stories import held_out_story
 from tests.stages.films.conftest import SHARD, Job
 from tests.stages.scoring.conftest import config_of, scene
-from training import world
-from training.stories import held_out_story
 
 PANELS = 4
 FRAMES = 6

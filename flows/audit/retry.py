@@ -1,0 +1,93 @@
+"""Tries quarantined stories again: what they were given up for is forgiven, and nothing else."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+
+from storyreel.cluster.errors import ErrorClass
+from storyreel.flows.job.generations import Ended, GivenUp, complete_opening, open_again
+from storyreel.flows.job.job import Job, read_job
+from storyreel.flows.job.lock import held
+from storyreel.flows.run.shards import STAGES
+from storyreel.stages.output.commits import read_failure, read_progress
+from storyreel.stages.output.manifests import STORIES, manifest_path, read_manifest
+from storyreel.stages.output.records import Story
+from storyreel.stages.output.storage import Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which stories to try again: those that fit everything that is given."""
+
+    stages: frozenset[str] = frozenset()
+    error_classes: frozenset[str] = frozenset()
+    story_ids: frozenset[str] = frozenset()
+
+    def fits(self, given_up: GivenUp) -> bool:
+        """Whether what was given up is selected."""
+        failure = given_up.failure
+        wanted = (
+            (self.stages, failure.stage),
+            (self.error_classes, failure.error_class),
+            (self.story_ids, failure.story_id),
+        )
+        return all(not allowed or value in allowed for allowed, value in wanted)
+
+
+def open_for_retry(output: Output, selection: Selection) -> tuple[str, ...]:
+    """Let the selected stories be tried again by the next run of the job.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        LockedError: a run works on the job.
+        ValueError: there is no job, a selected story is not in quarantine, or a stage or a class
+            is none.
+    """
+    _check_known("--stage", selection.stages, STAGES)
+    _check_known("--class", selection.error_classes, list(ErrorClass))
+    with held(output, "a command that retries stories") as mine:
+        complete_opening(mine)
+        job = read_job(mine)
+        stories = _quarantined(job)
+        missing = selection.story_ids - stories.keys()
+        # A retry that was broken off has taken its stories out already.
+        if missing and (missing := missing - _left(job)):
+            raise ValueError(f"--story {min(missing)}: is not in quarantine at {output.url}")
+        chosen = sorted(s for s, units in stories.items() if any(map(selection.fits, units)))
+        if chosen:
+            units = [unit for story_id in chosen for unit in stories[story_id]]
+            open_again(mine, {unit.shard for unit in units}, map(_ended, units))
+    return tuple(chosen)
+
+
+def _check_known(option: str, wanted: Set[str], known: Sequence[str]) -> None:
+    if unknown := sorted(wanted - {*known}):
+        raise ValueError(f"{option} {unknown[0]}: must be one of {', '.join(known)}")
+
+
+def _left(job: Job) -> Set[str]:
+    """The stories of the shards that are not finished."""
+    manifests = (manifest_path(STORIES, shard) for shard in job.unfinished())
+    return {s.story_id for path in manifests for s in read_manifest(job.output, path, Story)}
+
+
+def _quarantined(job: Job) -> dict[str, list[GivenUp]]:
+    """The units that were given up, by their stories."""
+    stories: defaultdict[str, list[GivenUp]] = defaultdict(list)
+    for given_up in _given_up(job):
+        stories[given_up.failure.story_id].append(given_up)
+    return dict(stories)
+
+
+def _given_up(job: Job) -> Iterator[GivenUp]:
+    for shard in job.shards:
+        for stage in STAGES:
+            for name in sorted(read_progress(job.output, stage, shard).failed):
+                failure = read_failure(job.output, stage, shard, name)
+                yield GivenUp(shard=shard, name=name, failure=failure)
+
+
+def _ended(unit: GivenUp) -> Ended:
+    return Ended(stage=unit.failure.stage, shard=str(unit.shard), name=unit.name)

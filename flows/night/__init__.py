@@ -1,0 +1,1 @@
+"""Unattended rendering: the server, its worker, submissions and nightly schedules."""

@@ -1,0 +1,102 @@
+"""`storyreel submit`: a flow run of the deployment `job`, in the queue of its priority."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect.states import Scheduled
+from prefect.utilities.urls import url_for
+from rich.console import Console
+
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.control import DEFAULT_PRIORITY
+from storyreel.flows.job.window import Window
+from storyreel.flows.night.server_client import connected_to
+from storyreel.flows.night.server_config import ServerConfig
+from storyreel.flows.night.work_pool import DEPLOYMENT, JOB_FLOW, PRIORITIES, queue_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What a job's flow run is called with; see `storyreel.flows.night.deployment.job`."""
+
+    input_url: str
+    output_url: str
+    config_name: str
+    profile: str | None = None
+    overrides: tuple[str, ...] = ()
+    limit: int | None = None
+    sample: int | None = None
+    priority: int | None = None
+    window: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Plain values; local files by absolute paths, since the worker stands elsewhere.
+
+        Raises:
+            ValueError: a value is not allowed.
+        """
+        if self.priority is not None and self.priority not in PRIORITIES:
+            raise ValueError(f"priority {self.priority}: must be from 1 to 9; 9 goes first")
+        load_config(self.config_name, profile=self.profile, overrides=self.overrides)
+        return {
+            "input_url": _absolute(self.input_url),
+            "output_url": _absolute(self.output_url),
+            "config_name": _absolute_file(self.config_name),
+            "profile": self.profile and _absolute_file(self.profile),
+            "overrides": list(self.overrides),
+            "limit": self.limit,
+            "sample": self.sample,
+            "priority": self.priority,
+            "window": self.window and str(Window.parse(self.window)),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A submission's flow run, and where to watch it."""
+
+    flow_run_id: str
+    url: str
+
+
+def submit(submission: Submission, server: ServerConfig | None) -> Receipt:
+    """Put a job into the server's queue.
+
+    Raises:
+        ValueError: a value is not allowed.
+        ConnectionError: no Storyreel server answers.
+    """
+    parameters = submission.parameters()
+    with connected_to(server) as client:
+        deployment = client.read_deployment_by_name(f"{JOB_FLOW}/{DEPLOYMENT}")
+        run = client.create_flow_run_from_deployment(
+            deployment.id,
+            parameters=parameters,
+            state=Scheduled(),
+            work_queue_name=queue_name(submission.priority or DEFAULT_PRIORITY),
+        )
+        url = url_for("flow-run", run.id)
+    assert url is not None
+    return Receipt(flow_run_id=str(run.id), url=url)
+
+
+def show_receipt(receipt: Receipt, *, as_json: bool) -> None:
+    """Print where a submission can be watched."""
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(receipt)) + "\n")
+        return
+    console = Console()
+    console.print(f"job   {receipt.flow_run_id}", highlight=False)
+    console.print(f"watch {receipt.url}", highlight=False, soft_wrap=True)
+
+
+def _absolute(url: str) -> str:
+    return url if "://" in url else str(Path(url).expanduser().resolve())
+
+
+def _absolute_file(name: str) -> str:
+    """A configuration's file by its absolute path; a bundled name as it is."""
+    return str(Path(name).resolve()) if Path(name).is_file() else name

@@ -1,0 +1,1 @@
+"""What a job will take, estimated from measured rates, and the sample that measures them."""

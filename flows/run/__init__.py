@@ -1,0 +1,1 @@
+"""The run of a job: the Prefect flow, its shards, and what watches over them."""

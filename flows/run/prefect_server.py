@@ -1,0 +1,104 @@
+"""Prefect's API for one command: the configured server, else a local one that ends with it.
+
+Prefect would start a temporary server by itself, but that one outlives a command that is killed.
+Ours holds the other end of a pipe to the command, and ends when the pipe does.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.server.api.server import create_app
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+START_TIMEOUT_S = 300.0
+DRAIN_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def prefect_api() -> Iterator[None]:
+    """A Prefect API for the time of the context.
+
+    Raises:
+        ConnectionError: a server of our own does not start.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with _local_server() as url, temporary_settings({PREFECT_API_URL: url}):
+        try:
+            yield
+        finally:
+            # What is still on its way would not find the server.
+            for worker in (APILogWorker, EventsWorker):
+                worker.drain_all(timeout=DRAIN_TIMEOUT_S)
+
+
+@contextmanager
+def _local_server() -> Iterator[str]:
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    process = subprocess.Popen(  # noqa: S603, our own module
+        [sys.executable, "-m", "storyreel.flows.run.prefect_server", str(port)],
+        stdin=subprocess.PIPE,
+    )
+    try:
+        wait_until_healthy(lambda: process.poll() is None, url)
+        yield url
+    finally:
+        process.communicate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_healthy(is_running: Callable[[], bool], url: str) -> None:
+    """Wait for a server that was started just now.
+
+    Raises:
+        ConnectionError: it ended, or does not answer.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    # One client: a new one reads all certificates each time, which keeps a busy machine busy.
+    with httpx.Client(trust_env=False) as client:
+        while is_running() and time.monotonic() < deadline:
+            try:
+                if client.get(f"{url}/health").is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+    raise ConnectionError(f"Prefect's server at {url} did not start")
+
+
+def _serve(port: int) -> None:
+    """Serve until standard input ends."""
+    config = uvicorn.Config(
+        create_app(ephemeral=True, final=True), host="127.0.0.1", port=port, log_level="error"
+    )
+    server = uvicorn.Server(config)
+
+    def stop_with_the_command() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = True
+        time.sleep(5)
+        os._exit(0)  # a request that never ends must not keep the server
+
+    threading.Thread(target=stop_with_the_command, daemon=True).start()
+    server.run()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Everything that is shown to people: terminal, Prefect artifacts, gallery."""

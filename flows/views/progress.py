@@ -1,0 +1,91 @@
+"""Progress bars in the terminal, one per stage."""
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from storyreel.flows.job.status import StageStatus
+from storyreel.flows.run.shards import STAGES
+from storyreel.stages.output.records import Storyboard
+
+MAX_WARNINGS = 20
+"""Notes about prompts that the terminal shows."""
+
+
+class StageProgress:
+    """One bar per stage."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._num_warnings = 0
+        self._bars = {stage: self._progress.add_task(stage, total=0, note="") for stage in STAGES}
+
+    def show(self, stages: Iterable[StageStatus]) -> None:
+        """Set the bars to how far the stages are."""
+        for status in stages:
+            self._progress.update(
+                self._bars[status.stage],
+                total=status.total,
+                completed=status.done + status.failed,
+                note=describe(status),
+            )
+
+    def warn(self, result: Any) -> None:
+        """Say what was done to the user's words; the panels' manifests hold it all."""
+        if not isinstance(result, tuple) or not isinstance(result[0], Storyboard):
+            return
+        panels = result[0].panels
+        for warning in dict.fromkeys(w for panel in panels for w in panel.warnings):
+            self._num_warnings += 1
+            if self._num_warnings <= MAX_WARNINGS:
+                self._say(f"story {result[0].story_id}: {warning}")
+            elif self._num_warnings == MAX_WARNINGS + 1:
+                self._say("more such notes are in the column `warnings` of manifests/panels")
+
+    def _say(self, note: str) -> None:
+        self._progress.console.print(note, markup=False, highlight=False)
+
+    def __enter__(self) -> "StageProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+def describe(status: StageStatus) -> str:
+    """Rate, time left and failures of a stage, in a few words."""
+    notes = []
+    if status.rate:
+        per_minute = status.rate < 1
+        rate, unit = (60 * status.rate, "min") if per_minute else (status.rate, "s")
+        notes.append(f"{rate:.1f}/{unit}")
+    if status.eta_s:
+        notes.append(f"{duration(status.eta_s)} left")
+    if status.failed:
+        notes.append(f"{status.failed} failed")
+    return ", ".join(notes)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units, such as `3 h 20 min`."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {m} min"
+    return f"{m} min {s} s" if m else f"{s} s"

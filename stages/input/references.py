@@ -1,0 +1,209 @@
+"""The pictures of a story: read where a story may point to, checked, and copied.
+
+They are the reference images of its characters and the control images of its panels. A story is
+untrusted. Its images lie beside its file, or where the configuration says; the job
+copies them into its output under the hash of their content, so that they are part of what a job is
+and no worker reads from anywhere else.
+"""
+
+import hashlib
+import ipaddress
+import posixpath
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+import httpx
+from fsspec.implementations.local import LocalFileSystem
+
+from storyreel.stages.output.access_config import ReferencesConfig
+from storyreel.stages.output.patience import StorageError, is_passing
+from storyreel.stages.output.records import Character, PanelInput, Story
+from storyreel.stages.output.urls import without_credentials
+from storyreel.stages.pictures import MAX_REFERENCE_BYTES, decode_reference
+
+TIMEOUT_S = 30.0
+
+ATTEMPTS = 3
+PAUSE_S = 2.0
+"""Time before an image whose host was away is asked for again, seconds."""
+
+_BUSY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
+
+FOLDER = "references"
+"""Folder of the copies at an output."""
+
+
+class References:
+    """Finds, checks and copies the pictures of stories; each is read once."""
+
+    def __init__(
+        self, input_url: str, config: ReferencesConfig, keep: Callable[[str, bytes], Any]
+    ) -> None:
+        """Prepare for the stories of one input.
+
+        Args:
+            input_url: where the stories are read from.
+            config: where else their images may be.
+            keep: told the path below an output and the content of every image.
+        """
+        self._filesystem: Any = fsspec.core.url_to_fs(input_url)[0]
+        self._config = config
+        self._keep = keep
+        self._copies: dict[tuple[str, str], str] = {}
+
+    def adopt(self, story: Story) -> Story:
+        """The story with its images' paths below the output in place of where they were.
+
+        Raises:
+            ValueError: an image is not where it may be, cannot be read, or is no allowed picture;
+                the message names the character or the panel, and the image.
+            StorageError: an image may be read another time; its message names the same.
+        """
+        folder = posixpath.dirname(story.source_file)
+        characters = tuple(self._adopt_character(one, folder) for one in story.characters)
+        panels = tuple(self._adopt_panel(*one, folder) for one in enumerate(story.panels))
+        return replace(story, characters=characters, panels=panels)
+
+    def _adopt_character(self, character: Character, folder: str) -> Character:
+        place = f"characters: {character.name!r}: reference_image"
+        copy = self._adopt(character.reference_image, folder, place)
+        return replace(character, reference_image=copy)
+
+    def _adopt_panel(self, index: int, panel: PanelInput, folder: str) -> PanelInput:
+        copy = self._adopt(panel.control_image, folder, f"panels[{index}]: control_image")
+        return replace(panel, control_image=copy)
+
+    def _adopt(self, image: str | None, folder: str, place: str) -> str | None:
+        if image is None:
+            return None
+        shown = without_credentials(image)[:200]
+        try:
+            return self._copy(image, folder)
+        except StorageError as error:
+            raise StorageError(f"{place} {shown!r} {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{place} {shown!r} {error}") from None
+
+    def _copy(self, image: str, folder: str) -> str:
+        if (folder, image) not in self._copies:
+            content = self._read(image, folder)
+            suffix = decode_reference(content)[1]
+            copy = f"{FOLDER}/{hashlib.sha256(content).hexdigest()}.{suffix}"
+            self._keep(copy, content)
+            self._copies[folder, image] = copy
+        return self._copies[folder, image]
+
+    def _read(self, image: str, folder: str) -> bytes:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._read_once(image, folder)
+            except ValueError:
+                raise
+            except Exception as error:  # every file system has its own exceptions
+                reason = getattr(error, "strerror", None) or without_credentials(str(error))
+                told = f"cannot be read: {reason or type(error).__name__}"
+                if not is_passing(error):
+                    raise ValueError(told) from None
+                if attempt == ATTEMPTS:
+                    raise StorageError(told) from None
+            time.sleep(PAUSE_S)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _read_once(self, image: str, folder: str) -> bytes:
+        if image.startswith("https://"):
+            return _fetch(image, self._config)
+        if image.startswith("s3://"):
+            return _read_s3(image, self._config)
+        path = _beside(image, folder, self._filesystem)
+        return _limited(self._filesystem, path)
+
+
+def _beside(image: str, folder: str, filesystem: Any) -> str:
+    """Where an image lies that is named relative to a story's folder, and stays in it."""
+    parts = PurePosixPath(image)
+    inside = parts.parts and not parts.is_absolute() and ".." not in parts.parts
+    if not inside or "://" in image or "::" in image or "\0" in image:
+        raise ValueError(
+            "must be a path inside the folder of the story's file, or a URL https:// or s3:// of a"
+            " place that references.https_hosts or references.s3_buckets allow"
+        )
+    path = posixpath.join(folder, image)
+    if isinstance(filesystem, LocalFileSystem):
+        root, target = Path(folder).resolve(), Path(path).resolve()
+        if not target.is_relative_to(root):
+            raise ValueError("is a link that leaves the folder of the story's file")
+        if not target.is_file():  # a device or a pipe would never end
+            raise ValueError("is no file")
+    return path
+
+
+def _limited(filesystem: Any, path: str) -> bytes:
+    with filesystem.open(path, "rb") as file:
+        content: bytes = file.read(MAX_REFERENCE_BYTES + 1)
+    return content
+
+
+def _read_s3(image: str, config: ReferencesConfig) -> bytes:
+    bucket = image.removeprefix("s3://").partition("/")[0]
+    if bucket not in config.s3_buckets:
+        allowed = ", ".join(config.s3_buckets) or "none"
+        raise ValueError(f"is in the bucket {bucket!r}; references.s3_buckets allow {allowed}")
+    filesystem, path = fsspec.core.url_to_fs(image)
+    return _limited(filesystem, path)
+
+
+def _fetch(image: str, config: ReferencesConfig) -> bytes:
+    parts = urlsplit(image)
+    host = parts.hostname or ""
+    if host not in config.https_hosts or parts.username is not None:
+        allowed = ", ".join(config.https_hosts) or "none"
+        raise ValueError(f"is on the host {host!r}; references.https_hosts allow {allowed}")
+    port = parts.port or 443
+    # The address that was looked at is the one that is asked: a name may change its mind.
+    address = _address(host, port, config)
+    netloc = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    url = parts._replace(netloc=netloc, fragment="").geturl()
+    # With a transport of our own, no proxy of the environment comes between.
+    transport = httpx.HTTPTransport(verify=httpx.create_ssl_context())
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}
+    with (
+        httpx.Client(transport=transport, timeout=TIMEOUT_S) as client,
+        client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
+    ):
+        if response.is_server_error or response.status_code in _BUSY:
+            raise TimeoutError(f"the host answers {response.status_code}")  # which may pass
+        if response.status_code != httpx.codes.OK:
+            raise ValueError(f"cannot be read: the host answers {response.status_code}")
+        return b"".join(_up_to_limit(response.iter_raw()))
+
+
+def _up_to_limit(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for block in blocks:
+        yield block
+        size += len(block)
+        if size > MAX_REFERENCE_BYTES:
+            return
+
+
+def _address(host: str, port: int, config: ReferencesConfig) -> str:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise TimeoutError(error.strerror) from error  # which may pass
+        raise
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not (config.private_addresses or ipaddress.ip_address(address).is_global):
+            raise ValueError(
+                f"is on the host {host!r}, whose address {address} is not a public one"
+                " (references.private_addresses allows it)"
+            )
+    return addresses[0]

@@ -1,0 +1,227 @@
+"""What an input row may hold, and how it becomes a story."""
+
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from storyreel.stages.input.markup import NO_CHARACTER, check_tags, parse_markup
+from storyreel.stages.output.records import (
+    STORY_ID,
+    STORY_ID_RULE,
+    Character,
+    PanelInput,
+    ShotKind,
+    Story,
+)
+
+MAX_SHOWN = 60
+"""Characters of a value that a message repeats."""
+MAX_PROBLEMS = 3
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 2 * MAX_SHOWN
+
+
+def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story:
+    """The story of an input row; null fields are not given.
+
+    Raises:
+        ValueError: the row breaks a rule; the message names field, value and what is allowed.
+    """
+    try:
+        return StoryRow.model_validate(_given(row)).to_story(source_file, source_row)
+    except ValidationError as error:
+        raise ValueError(_explain(error)) from None
+
+
+def valid_id(value: Any) -> str:
+    """`value` as text if it is a story id, else nothing; numbers are read as text."""
+    text = "" if isinstance(value, bool) or not isinstance(value, str | int) else str(value)
+    return text if STORY_ID.fullmatch(text) and ".." not in text else ""
+
+
+def _not_a_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _checked_id(value: Any) -> str:
+    if not valid_id(value):
+        raise ValueError(STORY_ID_RULE)
+    return str(value)
+
+
+def _lines(value: Any) -> Any:
+    """One string with a line for each item, as the released code takes it."""
+    if not isinstance(value, str):
+        return value
+    return [line.strip() for line in value.splitlines() if line.strip()]
+
+
+def _as_panels(value: Any) -> Any:
+    lines = _lines(value)
+    if not isinstance(lines, list):
+        return lines
+    return [{"text": item} if isinstance(item, str) else _given(item) for item in lines]
+
+
+def _as_characters(value: Any) -> Any:
+    lines = _lines(value)
+    if not isinstance(lines, list):
+        return lines
+    return [_defined(item) if isinstance(item, str) else _given(item) for item in lines]
+
+
+def _whole_text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text without lone surrogates") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(_whole_text)]
+"""Text that a file can hold; JSON may escape what is no text."""
+
+
+def _given(item: Any) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    return {key: value for key, value in item.items() if value is not None}
+
+
+def _defined(line: str) -> dict[str, str]:
+    found = re.fullmatch(r"\s*\[([^\[\]]*)\]\s*([^#]*)(?:#.*)?", line, re.DOTALL)
+    if found is None:
+        raise ValueError("must be mappings with a name, or texts such as '[Name] description'")
+    return {"name": found[1].strip(), "description": found[2].strip()}
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PanelRow(_Fields):
+    """One panel of an input row."""
+
+    text: Annotated[Text, Field(min_length=1)]
+    caption: Text | None = None
+    shot: ShotKind = ShotKind.MOTION
+    beats: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100)] | None = None
+    control_image: Text | None = None
+
+
+class CharacterRow(_Fields):
+    """One character of an input row."""
+
+    name: Annotated[Text, Field(min_length=1, max_length=100, pattern=r"^[^\[\]\\\n]+$")]
+    description: Text = ""
+    reference_image: Text | None = None
+
+
+class StoryRow(_Fields):
+    """An input row: prose in `text`, or a written storyboard in `panels`."""
+
+    story_id: Annotated[str, BeforeValidator(_checked_id)]
+    text: Text | None = None
+    panels: Annotated[list[PanelRow], BeforeValidator(_as_panels)] | None = None
+    characters: Annotated[list[CharacterRow], BeforeValidator(_as_characters)] = []
+    style: Text = ""
+    negative_prompt: Text = ""
+    seed: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)] = 0
+    duration_s: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=3600)] | None = None
+    # What says something about the story and shapes no picture.
+    title: Any = None
+    source: Any = None
+    notes: Any = None
+
+    def to_story(self, source_file: str, source_row: int) -> Story:
+        """The record of this row.
+
+        Raises:
+            ValueError: the fields do not fit together.
+        """
+        self._check_content()
+        self._check_characters()
+        self._check_markup()
+        return Story(
+            story_id=self.story_id,
+            source_file=source_file,
+            source_row=source_row,
+            text=self.text,
+            panels=tuple(PanelInput(**dict(panel)) for panel in self.panels or ()),
+            characters=tuple(Character(**dict(character)) for character in self.characters),
+            style=self.style.strip(),
+            negative_prompt=self.negative_prompt.strip(),
+            seed=self.seed,
+            duration_s=self.duration_s,
+        )
+
+    def _check_content(self) -> None:
+        if self.text is None and self.panels is None:
+            raise ValueError("a story needs `text` (prose) or `panels` (a list); it has neither")
+        if self.text is not None and self.panels is not None:
+            raise ValueError("a story has `text` (prose) or `panels` (a list), not both")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("text: is empty")
+        if self.panels is not None and not self.panels:
+            raise ValueError("panels: is empty, a story needs at least one")
+
+    def _check_characters(self) -> None:
+        names = [character.name for character in self.characters]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"characters: {shorten(twice[0])} is defined twice")
+        for name in names:
+            if name == NO_CHARACTER or name != name.strip():
+                raise ValueError(
+                    f"characters: {shorten(name)} is no name: [NC] means that nobody is in the"
+                    " picture, and a name has no blanks around it"
+                )
+
+    def _check_markup(self) -> None:
+        names = [character.name for character in self.characters]
+        if self.text is not None:
+            try:
+                check_tags(self.text, names)
+            except ValueError as error:
+                raise ValueError(f"text: {error}") from None
+        for index, panel in enumerate(self.panels or ()):
+            try:
+                caption = parse_markup(panel.text, names).caption
+            except ValueError as error:
+                raise ValueError(f"panels[{index}]: {shorten(panel.text)} {error}") from None
+            if caption is not None and panel.caption is not None:
+                raise ValueError(
+                    f"panels[{index}]: has a caption in `caption` and another one after # in"
+                    f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
+                )
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    told = [_problem(p["type"], p["loc"], p["input"], p["msg"]) for p in problems[:MAX_PROBLEMS]]
+    more = len(problems) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _problem(kind: str, place: tuple[int | str, ...], value: Any, text: str) -> str:
+    field = "".join(f"[{p}]" if isinstance(p, int) else f".{p[:MAX_SHOWN]}" for p in place)
+    field = field.removeprefix(".")
+    if kind == "extra_forbidden":
+        models: dict[str, type[BaseModel]] = {"panels": PanelRow, "characters": CharacterRow}
+        model = models.get(str(place[0]), StoryRow) if len(place) > 1 else StoryRow
+        return f"{field}: unknown key; known are {', '.join(model.model_fields)}"
+    if kind == "missing":
+        return f"{field}: is missing"
+    rule = text.removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{field}: {shorten(value)}: {rule[:1].lower()}{rule[1:]}"
+
+
+def shorten(value: Any) -> str:
+    """`value` as a message repeats it; of a huge one only the beginning is looked at."""
+    text = repr(value[: MAX_SHOWN * 2]) if isinstance(value, str) else _SHOWN.repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -1,0 +1,1 @@
+"""Pretrained models: which weights, how they are loaded, and Consistent Self-Attention in them."""

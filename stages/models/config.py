@@ -1,0 +1,112 @@
+"""Which pretrained weights a stage uses; importing this loads none, and no library that could."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+import storyreel
+from storyreel.stages.output.storage import checksum
+from storyreel.stages.settings import Settings
+
+PACKAGE_ROOT = Path(storyreel.__file__).resolve().parent
+"""The package; it contains the bundled `models/` and `configs/`."""
+
+
+UNSAFE = frozenset(
+    {".bin", ".ckpt", ".h5", ".joblib", ".msgpack", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".py"}
+)
+"""Ends of the names of files that can run code when they are loaded."""
+
+
+class ModelConfig(Settings):
+    """Which weights, and how they are held on the worker."""
+
+    path: str = "models/pocket"
+    """A bundled folder, a local folder, or a repository of the hub."""
+    revision: str | None = None
+    """Commit of a hub repository; pin it, so that a job's nights render alike."""
+    variant: str | None = None
+    """Variant of the weight files, such as "fp16"."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights on the worker."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the weights are held."""
+
+
+class PartConfig(Settings):
+    """Where one part beside the text-to-image pipeline lies."""
+
+    path: str | None = None
+    """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
+    subfolder: str | None = None
+    """Folder of the part below `path`."""
+    revision: str | None = None
+    """Commit of a hub repository of its own."""
+    variant: str | None = None
+    """Variant of the weight files, such as "fp16"."""
+
+
+class IPAdapterConfig(Settings):
+    """An image prompt adapter (IP-Adapter, arXiv 2308.06721) of one embedding per image."""
+
+    path: str = "models/pocket"
+    """A bundled folder, a local folder, or a repository of the hub."""
+    subfolder: str = "image_prompt"
+    """Folder of the file below `path`."""
+    weight_name: str = Field(default="ip-adapter_pocket.safetensors", pattern=r"\.safetensors$")
+    """The file; it must belong to the family of the UNet (SD1.5, SD2.1, SDXL, pocket)."""
+    revision: str | None = None
+    """Commit of a hub repository."""
+    scale: float = Field(default=0.6, ge=0, le=1)
+    """Weight of the image prompt beside the text; 0: the adapter changes nothing."""
+
+
+def resolve(path: str) -> str:
+    """The bundled folder of that name if there is one, else `path` as it stands.
+
+    Raises:
+        ValueError: it is a folder with weights in a format that can run code when it is loaded, or
+            with code.
+    """
+    bundled = PACKAGE_ROOT / path
+    folder = bundled if bundled.is_dir() else Path(path)
+    unsafe = sorted(p.name for p in folder.rglob("*") if p.suffix.lower() in UNSAFE)
+    if unsafe:
+        raise ValueError(
+            f"model {path}: holds {unsafe[0]}; weights must be safetensors, and no file may end in"
+            f" {', '.join(sorted(UNSAFE))}"
+        )
+    return str(bundled) if bundled.is_dir() else path
+
+
+def weights(settings: Settings) -> Iterator[Any]:
+    """All settings that name a place of weights, at any depth; they have `path` and `revision`."""
+    for _, value in settings:
+        if isinstance(value, ModelConfig | PartConfig | IPAdapterConfig) and value.path is not None:
+            yield value
+        if isinstance(value, Settings):
+            yield from weights(value)
+
+
+def model_revisions(*sections: Settings) -> dict[str, str]:
+    """What pins the weights that sections of a configuration name, by their places."""
+    named = {(one.path, one.revision) for section in sections for one in weights(section)}
+    return {
+        path if revision is None else f"{path}@{revision}": model_revision(path, revision)
+        for path, revision in named
+    }
+
+
+def model_revision(path: str, revision: str | None) -> str:
+    """What pins weights: the hash of a local folder's files, or a hub repository's commit."""
+    folder = Path(resolve(path))
+    if not folder.is_dir():
+        return f"{path}@{revision}"
+    content = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".json", ".safetensors", ".txt"):
+            content.update(f"{file.relative_to(folder)}\n{checksum(file)}\n".encode())
+    return content.hexdigest()

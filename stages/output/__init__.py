@@ -1,0 +1,1 @@
+"""The output of a job: storage, records, commit records and manifests."""

@@ -1,0 +1,344 @@
+"""The output of a job, on a local disk or in an object store: a file under its name is complete.
+
+On a local file system a file is written under a temporary name and renamed. Object stores have no
+rename; there one PUT makes the whole object visible or nothing. Storage that is full or away is
+waited for (`storyreel.stages.output.patience`).
+"""
+
+import errno
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from storyreel.stages.output.patience import patiently
+from storyreel.stages.output.processes import ProcessId
+from storyreel.stages.output.records import File
+from storyreel.stages.output.urls import check_no_credentials, without_credentials
+
+T = TypeVar("T")
+
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
+"""fsspec protocols whose PUT publishes an object atomically."""
+
+TEMPORARY = ".tmp"
+"""Folder of a local output for what is being written; nothing in it counts."""
+
+LEFTOVER_S = 86400.0
+"""Age from which a temporary file of another machine's process counts as left behind, seconds."""
+
+MAX_MESSAGE = 500
+"""Characters of what is wrong with a file that an error repeats."""
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+SETTLE_S = 5.0
+"""Time in which two writers see each other in a store that cannot create exclusively, seconds."""
+
+
+class Output:
+    """Reads and atomically publishes the files below one URL; paths are relative to it.
+
+    No path leaves the output, by its parts or by a symbolic link: that is a ValueError. Storage
+    that does not serve for long is a `StorageError`.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open `url` (a local path, or any fsspec URL of a local disk or an object store).
+
+        Raises:
+            ValueError: the file system cannot publish atomically for several processes, or the URL
+                holds a secret.
+        """
+        check_no_credentials("output", url)
+        self.url = url
+        try:
+            # A cached listing would not show what other processes publish.
+            self._filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise ValueError(f"output {url}: {error}") from error
+        self._root = root.rstrip("/")
+        self._local = isinstance(self._filesystem, LocalFileSystem)
+        if not (self._local or _protocols(self._filesystem) & OBJECT_STORES):
+            allowed = ", ".join(sorted(OBJECT_STORES))
+            raise ValueError(f"output {url}: must be a local path or one of {allowed}")
+
+    def check_writable(self) -> None:
+        """Write and remove a probe.
+
+        Raises:
+            ValueError: the place cannot be written.
+        """
+        probe = f".probe-{uuid.uuid4().hex}"
+        try:
+            self._put(probe, b"")
+            self._filesystem.rm_file(self._path(probe))
+        except Exception as error:  # every store has its own exceptions; all mean the same here
+            reason = without_credentials(str(error))
+            raise ValueError(f"output {self.url}: cannot be written: {reason}") from error
+
+    def publish(self, path: str, content: bytes) -> File:
+        """Publish `content` under `path`, atomically."""
+        self._patiently(lambda: self._put(path, content))
+        return File(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    def publish_file(self, path: str, local: Path) -> File:
+        """Publish a finished local file under `path`, atomically; `local` stays as it is."""
+        self._patiently(lambda: self._put_file(path, local))
+        return File(path=path, size=local.stat().st_size, sha256=checksum(local))
+
+    def publish_new(self, path: str, content: bytes) -> bool:
+        """Publish `content` under `path` if nothing is there; of several writers one succeeds.
+
+        `content` must differ from that of every other writer. A store without conditional writes
+        gets a weaker protocol: write, wait `SETTLE_S`, and see whose content stayed; there two
+        writers both succeed if one is held up that long between looking and writing.
+
+        Returns:
+            Whether the content is there, and is this one.
+        """
+        return self._patiently(lambda: self._put_new(path, content))
+
+    def read(self, path: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        target = self._path(path)
+        content: bytes = self._patiently(lambda: self._filesystem.cat_file(target))
+        return content
+
+    def read_json(self, path: str, parse: Callable[[Any], T]) -> T:
+        """What `parse` makes of a JSON file that anybody may have made.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no JSON, or `parse` does not understand it.
+        """
+        content = self.read(path)
+        try:
+            return parse(json.loads(content))
+        except _UNREADABLE as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path}: not readable: {problem[:MAX_MESSAGE]}") from error
+
+    def read_checked(self, file: File) -> bytes:
+        """The content of `file`.
+
+        Raises:
+            ValueError: the file is missing, or is not the one that was published.
+        """
+        try:
+            content = self.read(file.path)
+        except FileNotFoundError:
+            raise ValueError(f"{file.path}: missing from {self.url}") from None
+        _check(file, len(content), hashlib.sha256(content).hexdigest())
+        return content
+
+    def check(self, file: File) -> None:
+        """Read a file of any size, in blocks, and compare.
+
+        Raises:
+            ValueError: the file is missing, or is not the one that was published.
+        """
+        try:
+            size, sha256 = self._patiently(lambda: self._digest(file.path))
+        except FileNotFoundError:
+            raise ValueError(f"{file.path}: missing from {self.url}") from None
+        _check(file, size, sha256)
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or a folder is there."""
+        target = self._path(path)
+        return self._patiently(lambda: self._is_there(target))
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted; none if the folder is not there."""
+        target = self._path(folder)
+        try:
+            entries = self._patiently(lambda: self._filesystem.ls(target, detail=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        inside = {PurePosixPath(entry).name for entry in entries if entry.rstrip("/") != target}
+        return sorted(name for name in inside if not name.startswith("."))
+
+    def remove(self, path: str) -> None:
+        """Remove a file that may be there."""
+        target = self._path(path)
+        self._patiently(lambda: _unless_missing(self._filesystem.rm_file, target))
+
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder that may be there, with all it holds."""
+        target = self._path(path)
+        if self.exists(path):
+            self._patiently(lambda: _unless_missing(self._filesystem.rm, target, recursive=True))
+
+    def remove_leftovers(self) -> None:
+        """Remove what writers that are gone left unfinished.
+
+        A process of this machine is known to be gone; of another machine's, a file must be older
+        than `LEFTOVER_S`. Object stores keep no unfinished objects under any name.
+        """
+        folder = Path(self._path(TEMPORARY))
+        if not (self._local and folder.is_dir()):
+            return
+        for path in folder.iterdir():
+            if _is_left_behind(path):
+                path.unlink(missing_ok=True)
+
+    def location(self, path: str) -> str:
+        """Where a person finds a file: a local path, or a URL."""
+        full = self._path(path)
+        return full if self._local else str(self._filesystem.unstrip_protocol(full))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        return patiently(f"output {self.url}", call)
+
+    def _path(self, path: str) -> str:
+        parts = PurePosixPath(path)
+        full = f"{self._root}/{path}" if path else self._root
+        if parts.is_absolute() or ".." in parts.parts or "\0" in path or self._links_out(full):
+            raise ValueError(f"{path!r}: leaves the output")
+        return full
+
+    def _links_out(self, full: str) -> bool:
+        if not self._local:
+            return False
+        root, target = Path(self._root).resolve(), Path(full).resolve()
+        return not target.is_relative_to(root)
+
+    def _is_there(self, target: str) -> bool:
+        try:
+            self._filesystem.info(target)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def _put(self, path: str, content: bytes) -> None:
+        target = self._path(path)
+        if not self._local:
+            self._filesystem.pipe_file(target, content)
+            return
+        with self._temporary(target) as (file, temporary):
+            file.write(content)
+            _finish(file)
+            temporary.replace(target)
+
+    def _put_file(self, path: str, local: Path) -> None:
+        target = self._path(path)
+        if not self._local:
+            self._filesystem.put_file(str(local), target)
+            return
+        with local.open("rb") as source, self._temporary(target) as (file, temporary):
+            while block := source.read(1 << 20):
+                file.write(block)
+            _finish(file)
+            temporary.replace(target)
+
+    def _put_new(self, path: str, content: bytes) -> bool:
+        target = self._path(path)
+        try:
+            if self._local:
+                with self._temporary(target) as (file, temporary):
+                    file.write(content)
+                    _finish(file)
+                    os.link(temporary, target)
+            else:
+                self._filesystem.pipe_file(target, content, mode="create")
+        except FileExistsError:
+            # Ours, if the store's answer to an earlier attempt got lost.
+            return self.read(path) == content
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EPERM, errno.ENOTSUP):
+                raise
+            return self._put_new_weakly(path, content)
+        return True
+
+    def _put_new_weakly(self, path: str, content: bytes) -> bool:
+        if self.exists(path):
+            return False
+        self._put(path, content)
+        time.sleep(SETTLE_S)
+        return self.read(path) == content
+
+    @contextmanager
+    def _temporary(self, target: str) -> Iterator[tuple[IO[bytes], Path]]:
+        """A new file on the output's own file system, open for writing; gone in the end."""
+        writer = ProcessId.current()
+        name = f"{writer.machine}-{writer.pid}-{writer.started}-{uuid.uuid4().hex}"
+        temporary = Path(self._path(TEMPORARY)) / name
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                yield file, temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _digest(self, path: str) -> tuple[int, str]:
+        content = hashlib.sha256()
+        size = 0
+        with self._filesystem.open(self._path(path), "rb") as file:
+            while block := file.read(1 << 20):
+                content.update(block)
+                size += len(block)
+        return size, content.hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a local file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(file: File, size: int, sha256: str) -> None:
+    if sha256 != file.sha256:
+        raise ValueError(
+            f"{file.path}: damaged: {size} bytes, or other ones than the"
+            f" {file.size} bytes with sha256 {file.sha256[:12]} that were published"
+        )
+
+
+def _protocols(filesystem: Any) -> set[str]:
+    protocol = filesystem.protocol
+    return {protocol} if isinstance(protocol, str) else set(protocol)
+
+
+def _finish(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _unless_missing(remove: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    try:
+        remove(*arguments, **options)
+    except FileNotFoundError:
+        return
+
+
+def _is_left_behind(path: Path) -> bool:
+    machine, pid, started, *_ = [*path.name.split("-"), "", "", ""]
+    if pid.isdecimal() and started.isdecimal():
+        writer = ProcessId(host="", machine=machine, pid=int(pid), started=int(started))
+        if writer.is_near:
+            return writer.is_dead
+    try:
+        return time.time() - path.stat().st_mtime > LEFTOVER_S
+    except FileNotFoundError:
+        return False

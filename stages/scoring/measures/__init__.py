@@ -1,0 +1,1 @@
+"""The measures of scoring, each on plain arrays or tensors."""

@@ -1,0 +1,100 @@
+"""Laying a job out: the input is read twice, and what a job is does not depend on its place."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.job import JOB, open_job, read_config
+from storyreel.stages.output.manifests import read_manifests
+from storyreel.stages.output.records import Story
+from storyreel.stages.output.storage import Output
+
+CONFIG = load_config("pocket", overrides=["execution.shard_size=2"])
+
+
+def write(folder: Path, rows: list[Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "stories.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def rows(count: int, text: str = "A fox.") -> list[dict[str, str]]:
+    return [{"story_id": f"s{i}", "text": text} for i in range(count)]
+
+
+class ReplacedMeanwhile(Output):
+    """An output whose job is laid out while somebody changes its input."""
+
+    def __init__(self, url: str, change: Callable[[], object]) -> None:
+        super().__init__(url)
+        self._change = change
+
+    def publish_new(self, path: str, content: bytes) -> bool:
+        published = super().publish_new(path, content)
+        if path == JOB:
+            self._change()
+        return published
+
+
+@pytest.mark.parametrize("sample_size", [0, 2])
+@pytest.mark.parametrize(
+    "later", [rows(3), rows(9), rows(5, "A cat."), [*rows(5), {"story_id": "bad"}]]
+)
+def test_an_input_that_changes_while_it_is_read_is_refused_and_nothing_is_laid_out(
+    later: list[Any], sample_size: int, tmp_path: Path
+) -> None:
+    stories = write(tmp_path, rows(5))
+    output = ReplacedMeanwhile(str(tmp_path / "job"), lambda: write(tmp_path, later))
+    with pytest.raises(ValueError, match=r"stories\.jsonl: changed while it was read: 5 stories"):
+        open_job(output, str(stories), CONFIG, sample_size=sample_size)
+    assert output.names("manifests/stories") == output.names("manifests/failures") == []
+
+    write(tmp_path, rows(5))
+    again = Output(output.url)
+    job = open_job(again, str(stories), CONFIG, sample_size=sample_size)
+    laid_out = [story.story_id for story in read_manifests(again, "stories", Story)]
+    assert sorted(laid_out) == [f"s{i}" for i in range(5)]
+    assert job.num_shards == len(again.names("manifests/stories"))
+
+
+def test_the_same_input_in_another_folder_is_the_same_job_also_with_bad_rows(
+    tmp_path: Path,
+) -> None:
+    faceless = {"name": "Nobody", "reference_image": "nobody.png"}
+    bad = [
+        {"story_id": "empty"},
+        {"story_id": "ghost", "text": "Boo.", "characters": [faceless]},
+    ]
+    output = Output(str(tmp_path / "job"))
+    first, second = (write(tmp_path / place, [*rows(2), *bad]) for place in ("here", "there"))
+    job = open_job(output, str(first), CONFIG)
+    assert job.num_rejected == 2
+    assert open_job(output, str(second), CONFIG) == job
+
+
+def test_nothing_of_a_job_that_is_thrown_away_is_left_and_nothing_else_goes(
+    tmp_path: Path,
+) -> None:
+    stories = write(tmp_path, rows(3))
+    output = Output(str(tmp_path / "job"))
+    open_job(output, str(stories), CONFIG)
+    pages = ("index.html", "page-0002.html", "page-12345.html")
+    for left in ("rates.json", "plan.json", "status.json", *pages, "films/s0.mp4", "notes.txt"):
+        output.publish(left, b"old")
+    open_job(output, str(stories), load_config("pocket", profile="draft"), replace=True)
+    assert set(output.names("")) == {JOB, "lock", "manifests", "notes.txt"}
+
+
+def test_a_job_is_never_gone_on_with_under_settings_that_shape_other_pixels(
+    tmp_path: Path,
+) -> None:
+    output = Output(str(tmp_path / "job"))
+    open_job(output, str(write(tmp_path / "in", rows(2))), CONFIG)
+    with pytest.raises(ValueError, match="num_inference_steps=3: shapes pixels"):
+        read_config(output, ["keyframes.num_inference_steps=3"])
+    assert read_config(output, ["pools.render.num_actors=3"]).rendering() == CONFIG.rendering()

@@ -1,0 +1,76 @@
+import io
+
+from rich.console import Console
+
+from storyreel.flows.job.status import StageStatus
+from storyreel.flows.views.progress import MAX_WARNINGS, StageProgress, describe, duration
+from storyreel.stages.output.records import Failure, Panel, Storyboard
+
+
+def storyboard(story_id: str, *warnings: str) -> Storyboard:
+    panel = Panel(
+        story_id=story_id,
+        keyframe_index=0,
+        panel_index=0,
+        beat=0,
+        prompt="a fox",
+        negative_prompt="",
+        caption="",
+        characters=(),
+        seed=0,
+        splitter="rules",
+        warnings=warnings,
+    )
+    return Storyboard(story_id=story_id, panels=(panel, panel), shots=())
+
+
+def shown(*storyboards: Storyboard) -> str:
+    terminal = io.StringIO()
+    with StageProgress(Console(file=terminal, width=200)) as progress:
+        for board in storyboards:
+            progress.warn((board,))
+    return terminal.getvalue()
+
+
+def test_a_prompt_that_was_cut_is_told_once_with_its_story() -> None:
+    assert shown(storyboard("fox", "cut: [the style]")).count("story fox: cut: [the style]") == 1
+
+
+def test_many_notes_do_not_flood_the_terminal() -> None:
+    boards = [storyboard(f"story-{i}", "cut: the style") for i in range(3 * MAX_WARNINGS)]
+    output = shown(*boards)
+    assert output.count("cut: the style") == MAX_WARNINGS
+    assert output.count("manifests/panels") == 1
+
+
+def test_a_bar_says_how_far_its_stage_is_how_fast_and_what_failed() -> None:
+    status = StageStatus(
+        stage="motion", done=30, failed=2, total=80, estimated=True, rate=0.25, eta_s=192.0
+    )
+    terminal = io.StringIO()
+    with StageProgress(Console(file=terminal, width=200)) as progress:
+        progress.show([status])
+    assert "32/80" in terminal.getvalue()
+    assert "15.0/min, 3 min 12 s left, 2 failed" in terminal.getvalue()
+    assert describe(status) in terminal.getvalue()
+
+
+def test_a_failure_is_no_note_about_a_prompt() -> None:
+    failure = Failure(
+        story_id="fox",
+        stage="prompts",
+        unit_id="fox",
+        error_class="bad_input",
+        message="",
+        attempts=1,
+        worker="",
+        source_file="",
+        source_row=1,
+    )
+    with StageProgress(Console(file=io.StringIO())) as progress:
+        progress.warn(failure)
+
+
+def test_durations_read_like_a_clock() -> None:
+    told = [duration(seconds) for seconds in (0.4, 59.6, 61, 3600, 100_000)]
+    assert told == ["0 s", "1 min 0 s", "1 min 1 s", "1 h 0 min", "27 h 46 min"]
