@@ -1,4 +1,4 @@
-"""What Prefect, Ray, records and manifests cost: one actor against a bare loop, on real stages.
+"""The overhead of Prefect, Ray, records and manifests: one actor against a bare loop.
 
     python -m benchmarks.pipeline examples --config pocket --profile draft --limit 2
 

@@ -1,4 +1,4 @@
-"""How often the intervals of a plan held, on a job that was really rendered.
+"""How often the intervals of a plan contained the true value, on a rendered job.
 
     python -m benchmarks.plan output/examples --sample 3
 
@@ -80,7 +80,7 @@ def read_units(job: Job, fps: int) -> dict[str, list[Commit[Any]]]:
 
 
 def rates_of(units: dict[str, list[Commit[Any]]], story_ids: set[str]) -> dict[str, StageRate]:
-    """What the units of some stories would have told a plan."""
+    """The rates that the units of some stories would have given."""
     rates = {}
     for stage in STAGES:
         meter = StageMeter()

@@ -1,4 +1,4 @@
-"""How long a resumed run looks at an output of many stories before it goes on.
+"""The time that a resumed run needs to read an output of many stories.
 
 `python -m benchmarks.resume --stories 100000 --folder FOLDER` lays a job out, seals all its shards
 but the last one, which is half done, and measures in a fresh process what a resumed run reads: the
@@ -79,7 +79,7 @@ def half_do(job: Job, shard: Shard) -> None:
 
 
 def scan(folder: Path) -> dict[str, float]:
-    """What a resumed run does before it renders: seconds of each part, and its memory."""
+    """Time the steps of a resumed run before it renders: seconds of each, and memory."""
     seconds: dict[str, float] = {}
     start, busy = time.perf_counter(), time.process_time()
 

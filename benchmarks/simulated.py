@@ -97,7 +97,7 @@ def factories(job: Job, _config: RenderConfig, *, speed: float = 1.0) -> dict[st
 
 
 def seconds_of(stage: str, num_items: int, *name: str | int) -> float:
-    """How long a unit takes: log-normal around its items' mean, drawn by the unit's name."""
+    """The duration of a unit: log-normal around its items' mean, seeded by its name."""
     chance = random.Random(derive_seed(stage, *name))  # noqa: S311, no secret
     noise = math.exp(chance.gauss(-(SPREAD**2) / 2, SPREAD))
     return SECONDS_PER_ITEM[stage] * num_items * noise

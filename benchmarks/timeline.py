@@ -17,7 +17,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """How well a pool's actors were used.
+    """Utilisation of a pool's actors.
 
     `busy` is the share of the actors' time in a stage from the moment when every actor had its
     first unit to the moment when the last unit was handed out; `tail` is the share of the whole

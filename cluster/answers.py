@@ -1,4 +1,4 @@
-"""What follows from an actor's answer, or from there being none."""
+"""The outcome of a call to an actor, or of its death."""
 
 from concurrent.futures import Future
 from typing import Any
@@ -14,12 +14,12 @@ OUT_OF_MEMORY_SIGN = "running low on memory"
 
 
 def has_died(answer: Future[Any]) -> bool:
-    """Whether there is no answer because the actor died, or is out of reach."""
+    """True if there is no answer because the actor died or cannot be reached."""
     return isinstance(answer.exception(), RayActorError)
 
 
 def outcome(answer: Future[Any], node: str) -> Any:
-    """What an actor on `node` answered; a Problem if the answer is that there is none."""
+    """The result of a call to an actor on `node`, or a `Problem` if the actor is lost."""
     error = answer.exception()
     if error is None:
         return answer.result()

@@ -1,4 +1,4 @@
-"""Where the pools run and how large they are; nothing here shapes a pixel."""
+"""Settings of the cluster and its pools; none of them changes a pixel."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ class ClusterConfig(Settings):
 
 
 class PoolConfig(Settings):
-    """How many actors a pool has, what each needs, and what it puts up with."""
+    """The size of a pool, the resources of its actors, and its limits."""
 
     num_actors: int = Field(default=1, ge=1)
     """Actors, each a process that holds its own models; those that find no place wait for one."""
@@ -45,6 +45,6 @@ class PoolConfig(Settings):
     """Share of given-up units, of those over, past which the pool stops."""
 
     def needs(self) -> dict[str, float]:
-        """What an actor reserves, as Ray names it; memory in bytes."""
+        """The resources that an actor reserves, by Ray's names; memory in bytes."""
         named = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory_mb * 2.0**20}
         return {name: need for name, need in {**named, **self.resources}.items() if need > 0}

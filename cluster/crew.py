@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Call(StrEnum):
-    """What an actor was asked."""
+    """The remote calls of an actor."""
 
     PLACE = "place"
     LOAD = "load"
@@ -66,13 +66,13 @@ class Member:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can take a unit."""
+        """True if the actor is ready for a unit."""
         return self.loaded and self.alive and self.entry is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What the actors of a pool are made of."""
+    """The stages that the actors of a pool hold, and where they publish."""
 
     name: str
     stages: Mapping[str, StageFactory]

@@ -21,7 +21,7 @@ STICKY_CUDA = (
 
 
 class ErrorClass(StrEnum):
-    """What kind of failure ended an attempt."""
+    """The classes of failed attempts; each has its own consequence."""
 
     BAD_INPUT = "bad_input"
     OUT_OF_MEMORY = "out_of_memory"

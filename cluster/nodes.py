@@ -55,7 +55,7 @@ class Nodes:
         return frozenset(fitting)
 
     def explain(self) -> str:
-        """What an actor needs, and what the nodes have of it."""
+        """Describe the resources that an actor needs and those that the nodes offer."""
         have = [
             {name: node["Resources"].get(name, 0) for name in self._needs} for node in _living()
         ]
@@ -63,12 +63,12 @@ class Nodes:
 
 
 def is_local() -> bool:
-    """Whether we are connected to a local Ray, which never has other nodes than now."""
+    """True if this process is connected to a local Ray, to which no nodes can be added."""
     return any(LOCAL.items() <= node["Labels"].items() for node in _living())
 
 
 def is_alive(node_id: str) -> bool:
-    """Whether the cluster counts a node among its living ones."""
+    """True if the cluster lists the node as alive."""
     return any(node["NodeID"] == node_id for node in _living())
 
 

@@ -53,7 +53,7 @@ class Queue:
         return [stage for stage, entries in self._by_stage.items() if entries]
 
     def count(self, stages: list[str]) -> int:
-        """How many units wait for these stages."""
+        """The number of waiting units of these stages."""
         return sum(len(self._by_stage[stage]) for stage in stages)
 
     def failed(self) -> Iterator[Entry]:

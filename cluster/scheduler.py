@@ -182,7 +182,7 @@ class Scheduler:
         return fits
 
     def _is_suspect(self, entry: Entry) -> bool:
-        """Whether runs ended with it in flight, and one more such end would be its last.
+        """True if earlier runs ended while the unit ran, and one more such end would be its last.
 
         One of several such units may have ended the runs: they go one at a time, so that the others
         are not given up with it.
@@ -243,7 +243,7 @@ class Scheduler:
             )
 
     def _has_hope(self) -> bool:
-        """Whether an actor has loaded, or one that starts or loads still may.
+        """True if an actor has loaded its stages, or one that is starting still may.
 
         Those count for as long as one may load: with them, new ones could follow for ever.
         """
@@ -294,7 +294,7 @@ class Scheduler:
             self._queue.push(entry)
 
     def _is_innocent(self, entry: Entry, problem: Problem) -> bool:
-        """Whether the unit did not cost us its worker: the node went, or it had not begun."""
+        """True if the unit is not to blame: its node was lost, or it had not been started."""
         if problem.error_class is ErrorClass.NODE_LOST:
             return True
         lost = problem.error_class in {ErrorClass.WORKER_DIED, ErrorClass.TIMEOUT}
@@ -407,6 +407,6 @@ def _suits(entry: Entry, member: Member, placed: list[Member]) -> bool:
 
 
 def _is_final(entry: Entry, problem: Problem) -> bool:
-    """Whether another try is of no use: bad input, or out of memory with less of it already."""
+    """True if another attempt is pointless: bad input, or out of memory in the smaller form."""
     out_of_memory = problem.error_class is ErrorClass.OUT_OF_MEMORY
     return problem.error_class is ErrorClass.BAD_INPUT or (out_of_memory and entry.smaller)

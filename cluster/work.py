@@ -1,4 +1,4 @@
-"""What a pool is asked to do with one unit, and what a worker answers."""
+"""The messages between a pool and its workers: a unit of work and its result."""
 
 from dataclasses import dataclass
 from typing import Any

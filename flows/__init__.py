@@ -1,1 +1,1 @@
-"""What runs, in what order, and what the Prefect UI shows; the command line."""
+"""Prefect flows and the command line: the order in which a job's work is done."""

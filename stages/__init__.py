@@ -1,1 +1,1 @@
-"""What happens to one unit of work: prompts, keyframes, motion, films; no Ray, no Prefect."""
+"""The stages, each a class that renders one unit: prompts, keyframes, motion, films."""

@@ -1,4 +1,4 @@
-"""What constructs each stage on a worker.
+"""Factories that construct each stage on a worker.
 
 A stage's module is imported when the stage is constructed: whoever only sends a factory to a worker
 needs neither torch nor a second of its import.

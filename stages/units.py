@@ -1,4 +1,4 @@
-"""What the stages after the prompts are called with: plain values, importable without a model."""
+"""The arguments of the stages after prompts: plain values, importable without a model."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from storyreel.stages.output.records import Keyframe, Panel, Shot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceImage:
-    """How a character looks: a picture in the output, where the job copied it."""
+    """A picture of a character, at the path to which the job copied it."""
 
     character: str
     path: str

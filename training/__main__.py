@@ -134,7 +134,7 @@ class Run:
 
     @cached_property
     def truth(self) -> TruthEstimator:
-        """What scores the pictures of the world."""
+        """Train the estimator that scores pictures of the world."""
         return train_truth(self.config, self.vae, self.pictures, self.work)
 
 

@@ -1,4 +1,4 @@
-"""What `python -m training` is told: one TOML file is one complete training run."""
+"""Settings of `python -m storyreel.training`: one TOML file is one training run."""
 
 import tomllib
 from pathlib import Path
@@ -14,7 +14,7 @@ class Section(BaseModel):
 
 
 class WorldConfig(Section):
-    """How much of the procedural world is drawn and cached."""
+    """The number and size of pictures and clips of the world that are drawn and cached."""
 
     num_images: PositiveInt
     num_clips: PositiveInt
@@ -27,7 +27,7 @@ class WorldConfig(Section):
 
 
 class StageConfig(Section):
-    """How long and how fast one stage learns."""
+    """The length and learning rate of one stage of training."""
 
     num_steps: PositiveInt
     batch_size: PositiveInt

@@ -74,7 +74,7 @@ def draw_image(rng: np.random.Generator, config: WorldConfig) -> Drawn:
 
 
 def figure_row(sighting: world.Sighting) -> list[float]:
-    """Who is seen where: one value for each of `FIGURE`."""
+    """The values of `FIGURE` for one visible figure."""
     outfit, colours = sighting.outfit, tuple(world.PALETTE)
     return [
         sighting.x,

@@ -27,7 +27,7 @@ def join(device: str) -> None:
 
 
 def rank() -> int:
-    """Which process this is, from 0."""
+    """The index of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 

@@ -51,7 +51,7 @@ class HeldOutStory:
 
     @property
     def characters(self) -> tuple[str, ...]:
-        """Who the story is about."""
+        """The characters of the story."""
         return tuple(figure.character for figure in self.panels[0].scene.figures)
 
 

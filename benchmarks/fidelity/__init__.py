@@ -1,1 +1,1 @@
-"""How consistent, how true to its prompts and how lively the pocket family's pictures are."""
+"""Measures the pocket family: consistency, prompt following and motion."""

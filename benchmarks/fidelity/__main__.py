@@ -48,7 +48,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """What the command line asks for."""
+    """The plan of measurements that the command line asks for."""
     config = load_config(options.config, overrides=options.set)
     revision = model_revision(config.keyframes.model.path, config.keyframes.model.revision)
     return Plan(

@@ -76,7 +76,7 @@ KINDS: tuple[Literal["inside", "between"], ...] = ("inside", "between")
 
 
 class Condition(StrEnum):
-    """What tells the frames of a clip what to show."""
+    """The condition of a clip's frames."""
 
     PREDICTOR = "predictor"
     LINEAR = "linear interpolation of tokens"
@@ -138,7 +138,7 @@ class ClipRenderer:
 
     @torch.inference_mode()
     def tokens(self, frames: Pixels) -> dict[Condition, Tensor]:
-        """What each condition tells, (1, F, N, C)."""
+        """The tokens of each condition, (1, F, N, C)."""
         true = self._encoder.tokens(frames)[None]
         ends = true[:, 0], true[:, -1]
         return {
@@ -235,7 +235,7 @@ def measure_clips(plan: Plan, method: ClipMethod) -> None:
 
 
 def true_clips_row(plan: Plan) -> Row:
-    """What the same measures say of the true clips themselves."""
+    """The row of the true clips."""
     return row_of(plan, "clips-drawn", "true clips", plan.config.keyframes.model)
 
 

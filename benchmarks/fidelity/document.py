@@ -118,12 +118,12 @@ def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def story_results(plan: Plan, method: Method, count: int) -> list[Result]:
-    """What was measured of a method's first `count` stories."""
+    """The results of a method's first `count` stories."""
     return results(method.row, [unit_of(story) for story in keyframes.stories(plan, count)])
 
 
 def clip_results(plan: Plan, method: ClipMethod, kind: str) -> list[Result]:
-    """What was measured of a method's clips of one kind."""
+    """The results of a method's clips of one kind."""
     return results(method.row, [c.clip_id for c in clips.clips(plan) if c.kind == kind])
 
 
@@ -443,7 +443,7 @@ def _ablation(plan: Plan) -> list[str]:
 
 
 def _places(plan: Plan) -> str:
-    """Where and when the configuration lets panels read each other."""
+    """The layers and steps in which the configuration lets panels read each other."""
     consistency = plan.config.keyframes.consistency
     names = {BLOCKS: "all layers", ("up_blocks",): "the decoder only"}
     layers = names.get(consistency.layers, ", ".join(consistency.layers))

@@ -84,5 +84,5 @@ def _start(num_threads: int) -> None:
 
 
 def start_logging() -> None:
-    """Tell in the terminal what is done."""
+    """Log progress to the terminal."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

@@ -147,7 +147,7 @@ def stories(plan: Plan, count: int | None = None) -> list[HeldOutStory]:
 
 
 def unit_of(story: HeldOutStory) -> str:
-    """What a story's result is called: seeds differ, and so do lengths."""
+    """The name of a story's result, which includes its seed and length."""
     return f"{story.story_id}-{story.seed % 10**8:08d}"
 
 
@@ -212,7 +212,7 @@ def load_estimator(plan: Plan) -> TruthEstimator:
 
 
 def panel_result(seen: Seen, panel: StoryPanel) -> Result:
-    """What is right in a picture, and what its characters wear (null: not found)."""
+    """The correct parts of a picture and its characters' clothes (null: not found)."""
     asked = {figure.character: figure for figure in panel.scene.figures}
     found = {name: seen.figure(name) for name in asked}
     return {
@@ -318,7 +318,7 @@ def measure_stories(plan: Plan, method: Method, count: int) -> None:
 
 
 def true_row(plan: Plan) -> Row:
-    """What the same measures say of the world's own pictures of the stories."""
+    """The row of the world's own pictures of the stories."""
     return row_of(plan, "stories", TRUE, plan.config.keyframes.model)
 
 
@@ -335,7 +335,7 @@ def measure_true_stories(plan: Plan) -> None:
 
 
 def twins(plan: Plan) -> range:
-    """Which of the held-out twins are measured."""
+    """Indices of the held-out twins that are measured."""
     return range(FIRST, FIRST + plan.num_twins)
 
 
@@ -359,7 +359,7 @@ def measure_gate(plan: Plan) -> None:
 
 
 def true_gate_row(plan: Plan) -> Row:
-    """What the gate says of the world's own pictures of the same prompts."""
+    """The row of the world's own pictures of the gate's prompts."""
     return row_of(plan, "gate", TRUE, plan.config.keyframes.model)
 
 
@@ -377,7 +377,7 @@ def measure_true_gate(plan: Plan) -> None:
 
 
 def estimator_row(plan: Plan) -> Row:
-    """How often the estimators are right."""
+    """The row of the estimators' accuracy."""
     return row_of(plan, "estimator", "estimator", plan.config.keyframes.model)
 
 
@@ -399,10 +399,10 @@ def measure_estimator(plan: Plan) -> None:
 
 
 def true_unit(index: int) -> str:
-    """What a true picture's result is called."""
+    """The name of a true picture's result."""
     return f"picture-{index:04d}"
 
 
 def twin_unit(index: int) -> str:
-    """What a twin picture's result is called."""
+    """The name of a twin picture's result."""
     return f"twins-{index:03d}"

@@ -18,7 +18,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How much is measured, of which models, and where the results are kept."""
+    """The amount of measurements, the models, and the folder of the results."""
 
     config: RenderConfig
     work: Path
@@ -50,7 +50,7 @@ class Row:
         return self.folder / f"{unit}{suffix}"
 
     def has(self, unit: str) -> bool:
-        """Whether the unit was measured."""
+        """True if the unit was measured."""
         return self.path(unit).exists()
 
     def keep(self, unit: str, result: Result) -> None:

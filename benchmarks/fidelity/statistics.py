@@ -119,7 +119,7 @@ def _totals(values: Floats, groups: Sequence[str]) -> Floats:
 
 
 def _independent(share: Estimate) -> float:
-    """How many independent values say as much of a share as these grouped ones."""
+    """The number of independent values with the information of these grouped ones."""
     assert share.high is not None
     error = (share.high - share.mean) / student(share.num_groups - 1)
     spread = share.mean * (1 - share.mean)

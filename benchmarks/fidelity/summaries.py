@@ -47,7 +47,7 @@ STORY_MEASURES: Mapping[str, Measure] = MappingProxyType(
 
 
 def results(row: Row, units: Sequence[str]) -> list[Result]:
-    """What was measured of these units; nothing where one of them is not there yet."""
+    """The results of these units; empty if one of them is missing."""
     return [row.read(unit) for unit in units] if all(row.has(unit) for unit in units) else []
 
 
@@ -91,7 +91,7 @@ def clip_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: s
 
 
 def chance(of_stories: Sequence[Result]) -> float | None:
-    """How often two figures of different stories agree in all clothes; none for one story."""
+    """Share of pairs of figures of different stories in the same clothes; `None` for one story."""
     worn = [
         (result["story"], clothes)
         for result in of_stories

@@ -102,7 +102,7 @@ def _run(job: "Job", config: "RenderConfig") -> str | None:
 
 
 def _tell(job: "Job", note: str | None) -> None:
-    """Tell what a job has come to, and what its run said if something is left."""
+    """Print the summary of a job, and the message of its run if stories are left."""
     from storyreel.flows.views.report import show_summary
     from storyreel.flows.views.summary import summarize
 
@@ -156,7 +156,7 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what rendering INPUT would take, by the rates of an earlier job: hours, nights, GB."""
+    """Estimate what rendering INPUT takes from the rates of an earlier job: hours, nights, GB."""
     from storyreel.flows.job.config import load_config
     from storyreel.flows.plans.planning import plan_input
     from storyreel.flows.plans.sample import show_plan
@@ -171,7 +171,7 @@ def plan(
 
 @app.command()
 def status(output_url: JobUrl, as_json: AsJson = False) -> None:
-    """Say how far the job at OUTPUT is, who works on it, and what failed."""
+    """Show the progress of the job at OUTPUT, who is running it, and its failures."""
     from storyreel.flows.job.status import find_status
     from storyreel.flows.views.report import show_status
 

@@ -40,7 +40,7 @@ PREFECT_TIMEOUT_S = 10.0
 
 
 class Verdict(StrEnum):
-    """What a check came to."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -176,7 +176,7 @@ def _model(path: str, revision: str | None) -> Finding:
 
 
 def _read_headers(folder: Path) -> int:
-    """How many weight files a folder has; the header of each must agree with its length.
+    """Count the weight files of a folder; the header of each must match its length.
 
     Raises:
         ValueError: there is none.

@@ -32,7 +32,7 @@ _ANSWERS = {Approval.APPROVED, Approval.REJECTED}
 
 
 class Answer(RunInput):
-    """What a person says to a sample."""
+    """A person's answer to a sample."""
 
     approve: bool = Field(default=True, description="Render the rest, or stop here.")
 

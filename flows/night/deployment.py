@@ -117,7 +117,7 @@ def night(window: str) -> State[Any]:
 
 
 def _given(**wishes: Any) -> dict[str, Any]:
-    """What a submission states; of the rest the job keeps what it was told before."""
+    """The settings that a submission states; the job keeps its earlier value of the others."""
     return {key: value for key, value in wishes.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""What automations can hook: a job finished, a job failed, a render window ended.
+"""Events for Prefect automations: a job finished, a job failed, a render window ended.
 
 The resource of each is `storyreel.job.<fingerprint>`; the payload says where the output is and what
 it holds.

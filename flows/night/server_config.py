@@ -86,7 +86,7 @@ class ServerConfig(Settings):
         return absolute
 
     def gallery_page(self, output_url: str) -> str | None:
-        """Where a browser finds an output's gallery page; none for an object store."""
+        """The address of an output's gallery page; `None` for an object store."""
         for name, root in self.roots().items():
             if "://" not in root and output_url.startswith(root + "/"):
                 return f"{self.gallery_url}/{name}/{output_url.removeprefix(root + '/')}/"

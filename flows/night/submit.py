@@ -20,7 +20,7 @@ from storyreel.flows.night.work_pool import DEPLOYMENT, JOB_FLOW, PRIORITIES, qu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What a job's flow run is called with; see `storyreel.flows.night.deployment.job`."""
+    """The parameters of a job's flow run (`storyreel.flows.night.deployment.job`)."""
 
     input_url: str
     output_url: str

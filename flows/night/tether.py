@@ -32,7 +32,7 @@ class Tethered:
 
     @property
     def is_running(self) -> bool:
-        """Whether the command is still there."""
+        """True while the command runs."""
         return self._process.poll() is None
 
     def stop(self) -> None:

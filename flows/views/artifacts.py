@@ -1,4 +1,4 @@
-"""What the Prefect UI shows of a running job: bars, failures, contact sheets, a summary.
+"""Prefect artifacts of a running job: progress, failures, contact sheets, summary.
 
 Everything is computed from the job's output (its published status while it runs, its manifests at
 the end), never counted here, so that whatever the Prefect server missed is put right by the next
@@ -118,7 +118,7 @@ class _Page:
             time.sleep(RETRY_S)
 
     def show_progress(self, client: SyncPrefectClient) -> None:
-        """What the running flow published, and what is finished."""
+        """Update the artifacts from the published status and the finished films."""
         if self._job.output.exists(STATUS):
             self._show_stages(client, read_told(self._job.output).stages)
         self._summary.read_on()
@@ -168,7 +168,7 @@ class _Page:
         self._shown[name] = (data, description)
 
     def _change(self, client: SyncPrefectClient, name: str, change: ArtifactUpdate) -> bool:
-        """Whether an artifact was there to be changed; it may have been deleted in the UI."""
+        """Update an artifact; returns False if it was deleted in the UI."""
         if name not in self._artifacts:
             return False
         try:

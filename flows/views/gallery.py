@@ -139,7 +139,7 @@ def _page_name(page: int) -> str:
 
 
 def _films(job: Job) -> Iterator[dict[str, Any]]:
-    """What the pages show of each film."""
+    """The rows of the films table."""
     for path in newest_manifests(job.output, "films"):
         yield from _films_of_shard(job.output, path)
 
@@ -189,7 +189,7 @@ def _jobs_below(name: str, root: Path) -> list[dict[str, Any]]:
 
 
 def _job_row(folder: Path, place: str) -> dict[str, Any]:
-    """What the index shows of a job, or of what is wrong with it."""
+    """The row of a job in the index, or of the reason why it cannot be read."""
     try:
         job = read_job(Output(str(folder)))
         summary = summarize(job)

@@ -9,7 +9,7 @@ _TIMES = (("h", 1.0), ("min", 60.0), ("s", 3600.0))
 
 
 def plan_markdown(plan: Plan) -> str:
-    """What the job takes, each figure with the bounds of its interval."""
+    """A job's plan as a markdown table; each figure has the bounds of its interval."""
     nights = f" in {_text(plan.nights)} nights" if plan.nights else ""
     lines = [
         f"**Plan** (90 % intervals): {plan.stories} stories, {_time(plan.film_hours)} of film,"

@@ -41,7 +41,7 @@ class StageProgress:
             )
 
     def warn(self, result: Any) -> None:
-        """Say what was done to the user's words; the panels' manifests hold it all."""
+        """Print how a user's text was changed; the panel manifests contain every such warning."""
         if not isinstance(result, tuple) or not isinstance(result[0], Storyboard):
             return
         panels = result[0].panels

@@ -1,4 +1,4 @@
-"""What the terminal shows of a job: what it has come to, how far it is, and what failed."""
+"""The terminal's view of a job: summary, progress and failures."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -57,7 +57,7 @@ def _say(console: Console, line: str) -> None:
 
 
 def _requests(status: JobStatus) -> Iterator[str]:
-    """What was asked of the job, as far as it is not as usual."""
+    """The settings of the control record that differ from the defaults."""
     control = status.control
     if control["paused"]:
         yield "paused; `storyreel resume` lets it go on"

@@ -1,4 +1,4 @@
-"""What a job has come to, read from its manifests."""
+"""The summary of a job, read from its manifests."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ FAILURES_KEPT = 1000
 
 
 class Summary:
-    """What a job has come to, in memory that does not grow with the job.
+    """The results of a job; its size does not depend on the job's.
 
     All films and failures are counted; of the films the newest are kept, of the failures the
     first. Together the counts are every row of the job's input, once it is finished.

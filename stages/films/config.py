@@ -1,4 +1,4 @@
-"""How films look: size, frame rate, encoding, contact sheet."""
+"""Settings of films: size, frame rate, encoding, contact sheet."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -12,7 +12,7 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 class Fit(StrEnum):
-    """What to do where the film has another aspect than the keyframes."""
+    """How keyframes are fitted into a film of another aspect ratio."""
 
     PAD = "pad"
     CROP = "crop"

@@ -38,7 +38,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What a film says about itself."""
+    """The metadata of a film."""
 
     title: str
     comment: str

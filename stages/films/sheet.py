@@ -34,7 +34,7 @@ INK = "#202020"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetPlan:
-    """Which frames of the film the sheet shows, and where.
+    """The frames that a contact sheet shows, and their places.
 
     `keyframes` are the shown ones; `cells` tells for a frame of the film which of these it is (or
     follows) and its place in the strip below, 0 being the keyframe itself.
@@ -173,7 +173,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, *, width: int, lines: int) -> 
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> int:
-    """How many characters of `text` fit, at least one of a text that is not empty."""
+    """The number of leading characters of `text` that fit, at least one of non-empty text."""
     count = min(1, len(text))
     while count < len(text) and font.getlength(text[: count + 1]) <= width:
         count += 1

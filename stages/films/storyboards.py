@@ -1,4 +1,4 @@
-"""What the earlier stages made of a story, gathered from the manifests of its shard."""
+"""The panels, keyframes and clips of a story, from the manifests of its shard."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ class RenderedStory:
 
     @property
     def ends_in_motion(self) -> bool:
-        """Whether motion leads to the last keyframe, so that the film ends with it."""
+        """True if the last shot is motion, so that the film ends with its last frame."""
         return bool(self.shots) and self.shots[-1].kind is ShotKind.MOTION
 
     def keyframe_times(self) -> list[int]:

@@ -77,7 +77,7 @@ def check_tags(text: str, names: Iterable[str]) -> None:
 
 
 def says_nobody(text: str) -> bool:
-    """Whether a text says that nobody is in the picture."""
+    """True if the text contains the tag for an empty scene."""
     return any((name or "").strip() == NO_CHARACTER for _, name in _TAG.findall(text))
 
 

@@ -125,7 +125,7 @@ class References:
 
 
 def _beside(image: str, folder: str, filesystem: Any) -> str:
-    """Where an image lies that is named relative to a story's folder, and stays in it."""
+    """Resolve an image path relative to the story's folder; it must stay inside."""
     parts = PurePosixPath(image)
     inside = parts.parts and not parts.is_absolute() and ".." not in parts.parts
     if not inside or "://" in image or "::" in image or "\0" in image:

@@ -122,7 +122,7 @@ def _rows(filesystem: Any, path: str) -> Iterator[Row]:
 
 
 def _is_of_storage(error: Exception) -> bool:
-    """Whether a file could not be read for a reason that its content has no part in."""
+    """True if reading failed for a reason other than the file's content."""
     # What Arrow says of a damaged file is an OSError too, a plain one.
     damaged = type(error) is OSError and error.errno is None
     return is_passing(error) or (isinstance(error, OSError) and not damaged)

@@ -1,4 +1,4 @@
-"""What an input row may hold, and how it becomes a story."""
+"""The fields of an input row, and its conversion to a story."""
 
 import re
 import reprlib

@@ -25,7 +25,7 @@ class SchedulerConfig(Settings):
         return self
 
     def options(self) -> dict[str, Any]:
-        """What is told to the scheduler of diffusers, over the pretrained one's own options."""
+        """Options that override those of the pretrained scheduler."""
         options: dict[str, Any] = {"timestep_spacing": self.timestep_spacing}
         if self.name != "ddim":
             options["use_karras_sigmas"] = self.use_karras_sigmas
@@ -47,7 +47,7 @@ class StepsConfig(Settings):
         return self
 
     def is_active(self, step_index: int, num_steps: int) -> bool:
-        """Whether it works in this step."""
+        """True if this step is in the configured share."""
         return self.start * num_steps <= step_index < self.end * num_steps
 
 
@@ -92,7 +92,7 @@ class ConsistencyConfig(StepsConfig):
         return min(self.window_size, num_panels)
 
     def is_active(self, step_index: int, num_steps: int) -> bool:
-        """Whether panels read each other in this step."""
+        """True if this step is in the configured share."""
         return self.coverage != "none" and super().is_active(step_index, num_steps)
 
 
@@ -120,7 +120,7 @@ class ControlNetConfig(PartConfig, StepsConfig):
 
 
 class KeyframesConfig(Settings):
-    """How keyframes are rendered."""
+    """Settings of the keyframes stage."""
 
     model: ModelConfig = ModelConfig()
     width: int = Field(default=128, ge=1)

@@ -40,7 +40,7 @@ class Control:
         _check_family(self._controlnet, pipeline, config.path)
 
     def is_active(self, step_index: int, num_steps: int) -> bool:
-        """Whether the ControlNet works in this step."""
+        """True if the ControlNet is applied in this step."""
         return self._config.is_active(step_index, num_steps)
 
     def residuals(
@@ -51,7 +51,7 @@ class Control:
         text: Tensor,
         added_conditions: dict[str, Tensor],
     ) -> dict[str, Any]:
-        """What is added to the UNet's features; none of it where no row has a control image.
+        """Residuals that are added to the UNet's features; empty if no row has a control image.
 
         Args:
             images: the control images of the B rows, (3, H, W) in [0, 1], on the UNet's

@@ -35,7 +35,7 @@ NEGATIVE, POSITIVE = range(2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoryLatents:
-    """What a story starts from.
+    """The initial latents of a story.
 
     noise: (P, C, h, w) of the panels. anchors: (A, C, h, w), clean latents of reference images;
     anchor_noise: the same shape, the noise they carry at every step. seed draws the tokens.
@@ -183,7 +183,7 @@ class Denoiser:
     def _call(
         self, one: Pass, model_input: Tensor, timestep: Tensor, embeds: PromptEmbeds
     ) -> Tensor:
-        """What the UNet predicts for each branch of `embeds`, (G, P, C, h, w)."""
+        """Run the UNet: the prediction of each branch of `embeds`, (G, P, C, h, w)."""
         rows, num_branches = list(one.panels), len(embeds.prompt_embeds)
         sample = repeat(model_input[rows], "p c h w -> (g p) c h w", g=num_branches)
         sample = sample.to(self._unet.dtype)
@@ -202,7 +202,7 @@ class Denoiser:
     def _residuals(
         self, embeds: PromptEmbeds, rows: list[int], sample: Tensor, timestep: Tensor
     ) -> dict[str, Any]:
-        """What a ControlNet adds to the features of the panels that have a control image."""
+        """The ControlNet's residuals for the panels that have a control image."""
         if self._control is None:
             return {}
         images = [embeds.control_images.get(row) for row in rows] * len(embeds.prompt_embeds)
@@ -213,7 +213,7 @@ class Denoiser:
     def _conditions(
         self, embeds: PromptEmbeds, rows: list[int]
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """What the UNet cross-attends to: text, and image tokens if it holds an IP-Adapter."""
+        """The conditions of cross-attention: text, and image tokens if there is an IP-Adapter."""
         text = self._of_rows(embeds.prompt_embeds, rows)
         if embeds.image_tokens is None:
             return text

@@ -110,7 +110,7 @@ class KeyframesStage:
     def _image_tokens(
         self, unit: KeyframesUnit, references: Sequence[Image.Image]
     ) -> Tensor | None:
-        """Those of the reference images themselves, then of the panels."""
+        """Image-prompt tokens of the reference images, then of the panels."""
         if self._image_prompt is None:
             return None
         if not references:
@@ -125,7 +125,7 @@ class KeyframesStage:
     def _render_alone(
         self, panel: Panel, unit: KeyframesUnit, image_prompt: ImagePrompt
     ) -> Image.Image:
-        """What the text of a panel alone gives."""
+        """Render a panel from its text alone."""
         alone = replace(unit, panels=(panel,))
         with image_prompt.off():
             images = self._render(alone, [], image_prompt.tokens([], [()]))
@@ -169,7 +169,7 @@ class KeyframesStage:
         return encode_prompts(self._pipeline, prompts, negative_prompts)
 
     def _control_images(self, unit: KeyframesUnit, num_references: int) -> dict[int, Tensor]:
-        """Those of the panels that have one, by their place after the reference images."""
+        """Control images of the panels that have one, by row after the reference images."""
         size, device = (self._config.width, self._config.height), self._config.model.device
         return {
             place: to_control_image(
@@ -278,12 +278,12 @@ def _leading_panel(unit: KeyframesUnit) -> Panel:
 
 
 def _follows(panel: Panel, leading: Panel) -> bool:
-    """Whether a panel shows a character of the leading one; where that shows none, every panel."""
+    """True if a panel shows a character of the leading one, or the leading one shows none."""
     return not leading.characters or not set(panel.characters).isdisjoint(leading.characters)
 
 
 def _references_of(panel: Panel, unit: KeyframesUnit) -> tuple[int, ...]:
-    """Which reference images show a character of this panel."""
+    """Indices of the reference images of this panel's characters."""
     characters = [image.character for image in unit.reference_images]
     return tuple(i for i, character in enumerate(characters) if character in panel.characters)
 

@@ -165,7 +165,7 @@ def sample_positions(
 
 
 class Plan(Protocol):
-    """What the panels of one UNet call read from each other."""
+    """Which tokens the panels of one UNet call attend to."""
 
     num_panels: int
 

@@ -1,4 +1,4 @@
-"""Which pretrained weights a stage uses; importing this loads none, and no library that could."""
+"""Settings that name pretrained weights; importing this module loads no model library."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ UNSAFE = frozenset(
 
 
 class ModelConfig(Settings):
-    """Which weights, and how they are held on the worker."""
+    """The location of pretrained weights, their number format and their device."""
 
     path: str = "models/pocket"
     """A bundled folder, a local folder, or a repository of the hub."""
@@ -37,7 +37,7 @@ class ModelConfig(Settings):
 
 
 class PartConfig(Settings):
-    """Where one part beside the text-to-image pipeline lies."""
+    """The location of a model beside the text-to-image pipeline."""
 
     path: str | None = None
     """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
@@ -92,7 +92,7 @@ def weights(settings: Settings) -> Iterator[Any]:
 
 
 def model_revisions(*sections: Settings) -> dict[str, str]:
-    """What pins the weights that sections of a configuration name, by their places."""
+    """Revisions of the weights that configuration sections name, by their keys."""
     named = {(one.path, one.revision) for section in sections for one in weights(section)}
     return {
         path if revision is None else f"{path}@{revision}": model_revision(path, revision)
@@ -101,7 +101,7 @@ def model_revisions(*sections: Settings) -> dict[str, str]:
 
 
 def model_revision(path: str, revision: str | None) -> str:
-    """What pins weights: the hash of a local folder's files, or a hub repository's commit."""
+    """The revision of weights: a hash of a local folder's files, or a hub commit."""
     folder = Path(resolve(path))
     if not folder.is_dir():
         return f"{path}@{revision}"

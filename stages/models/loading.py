@@ -80,7 +80,7 @@ def load_part(kind: Any, part: PartConfig, model: ModelConfig) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptEmbeds:
-    """What P images are prompted with, the guidance branches first: [negative, positive].
+    """Conditions of P images, the guidance branches first: [negative, positive].
 
     prompt_embeds: (2, P, L, D); pooled: (2, P, D) of SDXL's second encoder, else None;
     image_tokens: (2, P, T, D) where the UNet holds an IP-Adapter, else None; control_images: of
@@ -93,7 +93,7 @@ class PromptEmbeds:
     control_images: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
     def of(self, branches: Sequence[int]) -> "PromptEmbeds":
-        """Those of some of the guidance branches."""
+        """The conditions of some of the guidance branches."""
         rows = list(branches)
         return replace(
             self,

@@ -11,7 +11,7 @@ from storyreel.stages.settings import Settings
 
 
 class RendererKind(StrEnum):
-    """How the frames between two keyframes are made."""
+    """The renderer of the frames between two keyframes."""
 
     SEMANTIC_MOTION = "semantic_motion"
     """The paper: Semantic Motion Predictor and video diffusion."""
@@ -20,7 +20,7 @@ class RendererKind(StrEnum):
 
 
 class Anchor(StrEnum):
-    """What the video model sees of the two keyframes while it denoises the frames between."""
+    """The form in which the video model is given the two keyframes."""
 
     CLEAN = "clean"
     """The keyframes themselves, as a model sees them that was trained so."""
@@ -61,7 +61,7 @@ class MotionSchedulerConfig(SchedulerConfig):
 
 
 class MotionConfig(DenoiseConfig):
-    """Which models move from one keyframe to the next, and how."""
+    """Settings of the motion stage."""
 
     model: ModelConfig = ModelConfig()
     scheduler: MotionSchedulerConfig = MotionSchedulerConfig()

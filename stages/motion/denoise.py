@@ -98,7 +98,7 @@ class BranchByBranch:
     def __call__(
         self, sample: Tensor, timestep: Tensor, *, encoder_hidden_states: Conditions
     ) -> Any:
-        """What the model predicts for all branches, (G * B, C, F, h, w)."""
+        """The model's prediction for all branches, (G * B, C, F, h, w)."""
         branches = zip(
             sample.chunk(self._num_branches), self._split(encoder_hidden_states), strict=True
         )

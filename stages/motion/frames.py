@@ -43,7 +43,7 @@ def dissolve(first: Pixels, last: Pixels, num_frames: int) -> Pixels:
 
 
 def endpoint_jump(frames: Pixels) -> float:
-    """How much harder the picture changes at a keyframe than inside the clip.
+    """The change at the keyframes, relative to the median change inside the clip.
 
     The larger of the two mean absolute differences between a keyframe and the generated frame next
     to it, divided by the median difference between neighbouring generated frames.

@@ -61,7 +61,7 @@ class ImagePromptRenderer:
 
     @property
     def max_frames(self) -> int:
-        """What the motion adapter can do."""
+        """The most frames that the motion adapter supports."""
         return self._sampler.max_frames
 
     def __call__(self, transition: Transition) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every renderer of the frames between two keyframes takes and gives back.
+"""The interface of renderers of the frames between two keyframes.
 
 Axes: F frames, H height, W width.
 """

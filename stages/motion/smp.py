@@ -54,7 +54,7 @@ class SemanticMotionRenderer:
 
     @property
     def max_frames(self) -> int:
-        """What both the motion adapter and the predictor can do."""
+        """The most frames that both the motion adapter and the predictor support."""
         predictor_frames: int = self._predictor.config.max_frames
         return min(self._sampler.max_frames, predictor_frames)
 

@@ -1,4 +1,4 @@
-"""How many keyframes a film needs, and which panels give them.
+"""The number of keyframes of a film, and how they are shared out among its panels.
 
 Neighbouring keyframes are joined by a clip of F frames that holds both, so a film has
 1 + sum(F - 1) frames. The beats of one panel are joined by motion; the panel's own `shot` joins
@@ -92,7 +92,7 @@ def count_beats(
 
 
 def plan_joins(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[ShotKind, ...]:
-    """What joins each panel to the next: its own `shot`, but a hold for a cut out of stillness."""
+    """The kind of shot after each panel; a cut from a still keyframe becomes a hold."""
     return tuple(
         ShotKind.HOLD if panel.shot is ShotKind.CUT and not moved else panel.shot
         for panel, moved in zip(panels[:-1], _moved_to(panels, beats)[:-1], strict=True)
@@ -108,12 +108,12 @@ def planned_frames(
 
 
 def ends_still(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> bool:
-    """Whether the film ends with a still of its last keyframe."""
+    """True if the film ends with a still of its last keyframe."""
     return not _moved_to(panels, beats)[-1]
 
 
 def _moved_to(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[bool, ...]:
-    """Whether motion leads to the last keyframe of each panel."""
+    """For each panel, whether a shot of motion leads to its last keyframe."""
     before = (ShotKind.CUT, *(panel.shot for panel in panels[:-1]))
     return tuple(
         count > 1 or shot is ShotKind.MOTION for count, shot in zip(beats, before, strict=True)

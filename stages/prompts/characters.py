@@ -1,4 +1,4 @@
-"""Who is in each panel: names, pronouns that carry a name on, and subjects found in prose."""
+"""The characters of each panel: named, meant by a pronoun, or introduced by prose."""
 
 import dataclasses
 import re
@@ -46,7 +46,7 @@ _ACTS = (
 
 @dataclass(slots=True)
 class _Stage:
-    """Who was named last, the latest first, and the last group named together."""
+    """The characters that were named so far, the latest first, and the last group."""
 
     recent: list[str]
     group: tuple[str, ...]
@@ -102,7 +102,7 @@ def tag_introductions(panel: PanelInput, found: tuple[Character, ...]) -> PanelI
 
 
 def caption_of(panel: PanelInput, markup: Markup) -> str:
-    """What the viewer reads: the stated caption, else the panel's words; empty for none."""
+    """The caption of a panel: the one stated, else the panel's words; may be empty."""
     stated = markup.caption if panel.caption is None else panel.caption
     return markup.plain if stated is None else stated
 

@@ -26,7 +26,7 @@ _TASK = (
 
 
 class Answer(BaseModel):
-    """What a picture shows, and which characters are in it."""
+    """The chat model's description of a picture, and the characters in it."""
 
     picture: str
     characters: list[str] = []

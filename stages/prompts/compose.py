@@ -31,7 +31,7 @@ class TokenBudget:
         self._tokenizers = tuple(tokenizers)
 
     def fits(self, text: str) -> bool:
-        """Whether every encoder sees the whole text, its special tokens included."""
+        """True if every encoder can read the whole text, including its special tokens."""
         return all(_count(t, text) <= t.model_max_length for t in self._tokenizers)
 
 
@@ -203,7 +203,7 @@ def _cut_words(draft: _Draft, budget: TokenBudget) -> _Draft:
 
 
 def _longest(words: list[str], budget: TokenBudget) -> int:
-    """How many of the first words fit."""
+    """The number of leading words that fit the budget."""
     low, high = 0, len(words)
     while low < high:
         middle = (low + high + 1) // 2

@@ -69,7 +69,7 @@ class ChatConfig(Settings):
 
 
 class PromptsConfig(Settings):
-    """How stories become panels, prompts and shots."""
+    """Settings of the prompts stage."""
 
     language: str = "en"
     """Language of the prose, for sentence ends: an ISO 639-1 code that pysbd knows."""

@@ -104,7 +104,7 @@ def count_words(text: str) -> int:
 
 
 def _may_join(before: str, after: str) -> bool:
-    """Whether one picture can show both; a tag alone belongs to what follows it."""
+    """True if one panel can show both; a lone tag belongs to the next passage."""
     return says_nobody(before) == says_nobody(after) or before == f"[{NO_CHARACTER}]"
 
 
@@ -149,7 +149,7 @@ def _goes_on(before: str, piece: str) -> bool:
 
 
 def _is_safe(sentence: str, place: int) -> bool:
-    """Whether a cut leaves at least three words on both sides and tears no quotation."""
+    """True if a cut leaves three words or more on both sides and splits no quotation."""
     before, after = sentence[:place], sentence[place:]
     return min(count_words(before), count_words(after)) >= 3 and not _open_quotation(before)
 

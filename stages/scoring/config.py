@@ -7,7 +7,7 @@ from storyreel.stages.settings import Settings
 
 
 class ScoringConfig(Settings):
-    """Which CLIP judges, and what counts as a copy and as standing still.
+    """Settings of scoring: the CLIP model, and the thresholds for copies and static clips.
 
     Any CLIP in the layout of transformers will do. For weights of one piece, such as
     openai/clip-vit-large-patch14, set `model.path` and every part's `subfolder` to "".

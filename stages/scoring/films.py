@@ -1,4 +1,4 @@
-"""What a story's panels and clips come to."""
+"""The scores of a film, from those of its panels and clips."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain

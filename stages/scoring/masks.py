@@ -1,4 +1,4 @@
-"""Where the characters of a keyframe are, as a segmentation that somebody else made tells."""
+"""Masks of the characters in keyframes, from a folder of segmentations."""
 
 import io
 from pathlib import PurePosixPath

@@ -104,7 +104,7 @@ class PanelScorer:
         )
 
     def _look(self, pictures: Sequence[Pixels]) -> Sequence[Seen | None]:
-        """What the estimator sees in each picture; nothing without one."""
+        """The estimator's view of each picture; empty without an estimator."""
         return [None] * len(pictures) if self._estimator is None else self._estimator.look(pictures)
 
     def _characters(

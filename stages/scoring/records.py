@@ -1,4 +1,4 @@
-"""What scoring finds out, as records; a figure that has no meaning for a row is null, never NaN."""
+"""Records of scores; a score that is not defined for a row is null, never NaN."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""How each part of the pocket family is trained."""
+"""Training of each part of the pocket family."""

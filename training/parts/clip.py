@@ -68,7 +68,7 @@ def build_image_encoder(config: ClipConfig) -> CLIPVisionModelWithProjection:
 
 
 class TokenHeads(nn.Module):
-    """What the encoders' outputs must still tell: the world's classes, and each patch's colours."""
+    """Auxiliary heads: the encoders' outputs must predict classes and the colours of patches."""
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()

@@ -114,7 +114,7 @@ class ImageLoss:
 
 
 def weigh_figures(figures: list[list[list[float]]], size: tuple[int, int], weight: float) -> Tensor:
-    """How much of the loss falls to each place, (B, 1, H, W) of mean 1.
+    """Loss weights of each place, (B, 1, H, W) with mean 1.
 
     Figures fill a small part of a picture, and their clothes, which consistency is about, a small
     part of them: an even loss is spent on places.
@@ -140,7 +140,7 @@ def show_twins(
     share: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Where pictures are to be less noisy than elsewhere, (B, 1, H, W) booleans.
+    """Places that are made less noisy than others, (B, 1, H, W) of bool.
 
     At one noise level two figures in the same clothes say little about each other: each is as
     hard to see as its twin. Where one of them is seen better, the loss of the other teaches
@@ -170,7 +170,7 @@ def _middles(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _alike(first: list[float], second: list[float]) -> bool:
-    """Whether two rows of `FIGURE` are one character in the same clothes."""
+    """True if two rows of `FIGURE` are the same character in the same clothes."""
     kept = [FIGURE.index(name) for name in ("character", "top", "bottom", "hat")]
     return all(first[column] == second[column] for column in kept)
 

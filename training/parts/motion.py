@@ -149,7 +149,7 @@ def tie_spatial(motion_unet: Any, unet: Any) -> None:
 
 
 def motion_state(motion_unet: Any) -> dict[str, Tensor]:
-    """What a `MotionAdapter` holds of a video UNet."""
+    """The weights of a video UNet that a `MotionAdapter` holds."""
     return {k: v for k, v in motion_unet.state_dict().items() if "motion_modules" in k}
 
 
@@ -223,7 +223,7 @@ class JointLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionModels:
-    """What the joint training leaves."""
+    """The models that joint training returns."""
 
     unet: Any
     adapter: Any

@@ -49,7 +49,7 @@ WHO = ("character", "action")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What pictures show, as the loss reads it."""
+    """Targets of the estimator's loss."""
 
     figures: Tensor
     """(B, M, len(FIGURE)), the rows of nobody -1."""
@@ -100,7 +100,7 @@ def build_estimator(config: TruthConfig, image_size: int) -> TruthEstimator:
 
 
 def bumps(figures: Tensor, side: int) -> Tensor:
-    """How near each cell's middle is to that of each figure, at most 1: (B, M, side, side)."""
+    """A Gaussian around the middle of each figure, at most 1: (B, M, side, side)."""
     cells = (torch.arange(side, device=figures.device) + 0.5) / side
     across = (cells - figures[..., 0, None]).square()
     down = (cells - figures[..., 1, None]).square()
@@ -252,7 +252,7 @@ def held_out_shares(estimator: TruthEstimator, count: int, image_size: int) -> d
 
 
 def judge_picture(seen: Seen, scene: Scene) -> dict[str, list[bool]]:
-    """Whether what was seen of the picture of `scene` is right.
+    """Compare the estimate of a picture with its scene.
 
     Returns:
         For `place` and `time` one answer; for what a figure is, does and wears one for everybody

@@ -1,4 +1,4 @@
-"""How a body moves: one pose per action and phase."""
+"""Poses: one per action and phase."""
 
 import math
 from collections.abc import Callable, Mapping

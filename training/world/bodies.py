@@ -77,7 +77,7 @@ def _body(body: Brush, figure: Figure, look: Look, pose: Pose) -> None:
 
 
 def _raised(joint: tuple[float, float, float]) -> bool:
-    """Whether the arm reaches the head, which must not hide it."""
+    """True if the arm reaches the head, which must not hide it."""
     return abs(joint[1]) > 80
 
 

@@ -1,4 +1,4 @@
-"""What a picture shows, in words and in class indices."""
+"""Captions and class indices of a picture."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -210,7 +210,7 @@ def _empty(scene: Scene, when: str, rng: np.random.Generator) -> str:
 
 
 def _clause(scene: Scene, rng: np.random.Generator) -> str:
-    """Who does what, in one of three tenses."""
+    """A clause of subject and action in one of three tenses."""
     first = scene.figures[0]
     if len(scene.figures) == 1:
         return f"{_subject(first, rng)} {_predicate(first.action, rng, plural=False)}"
@@ -221,7 +221,7 @@ def _clause(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _together(one: tuple[Figure, str], two: tuple[Figure, str], rng: np.random.Generator) -> str:
-    """What two do who are called by the given words."""
+    """The joint action of two figures with the given subjects."""
     (first, first_name), (second, second_name) = one, two
     if first.action == second.action:
         pair = f"{first_name} and {second_name}"

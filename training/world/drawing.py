@@ -38,7 +38,7 @@ def draw(scene: Scene, size: int = 128) -> Pixels:
 
 
 def mask(scene: Scene, size: int = 128) -> npt.NDArray[np.bool_]:
-    """Where the bodies of `scene.figures` are, with what they hold: bool of shape (size, size).
+    """Masks of the bodies of `scene.figures` with what they hold: bool of shape (size, size).
 
     Images of them in a mirror or a portrait are left out, so is what stands around them.
     """
@@ -130,7 +130,7 @@ def _add_portrait(image: Image.Image, scene: Scene) -> None:
 
 
 def _hung(scene: Scene, sighting: Sighting) -> Sighting:
-    """Where somebody in the portrait's own picture comes to stand in the picture of `scene`."""
+    """The position in the picture of `scene` of a figure in the portrait's own picture."""
     brush = _brush(Image.new("RGB", (1000, 1000)), scene.camera, _WHITE)
     left, top, right, bottom = opening(brush, free_side(scene))
     side = (bottom - top) / 1000
@@ -144,7 +144,7 @@ def _hung(scene: Scene, sighting: Sighting) -> Sighting:
 
 
 def _sighting(brush: Brush, figure: Figure, where: Literal["figure", "mirror"]) -> Sighting:
-    """What `figure` is and where; `brush` draws on a picture one pixel wide."""
+    """The contents and position of `figure`; `brush` draws on a picture one pixel wide."""
     frame = _figure_frame(brush, figure)
     centre = body_centre(frame, pose_of(figure.action, figure.phase))
     return Sighting(

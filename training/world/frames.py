@@ -1,4 +1,4 @@
-"""What shows a figure a second time: a standing mirror and a framed portrait on an easel."""
+"""Frames that show a figure twice: a standing mirror and a portrait on an easel."""
 
 from storyreel.training.world.brush import Brush
 from storyreel.training.world.records import Colour, Scene

@@ -1,4 +1,4 @@
-"""What a picture of the world holds: its words (tables) and its records."""
+"""Tables and records of the contents of a picture of the world."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -131,7 +131,7 @@ def _side_by_side(rng: np.random.Generator, first: Figure, second: Figure) -> tu
 
 
 def _inwards(figure: Figure) -> Figure:
-    """Who flies a kite at the side faces the middle, where there is room for the string."""
+    """Turn kite flyers at the sides to the middle, where there is room for the string."""
     if figure.action != "flying a kite":
         return figure
     return replace(figure, facing=1 if figure.x < 0.5 else -1)

@@ -1,4 +1,4 @@
-"""How alike the characters of a story look from panel to panel.
+"""Similarity of the characters of a story from panel to panel.
 
 Axes: H height, W width, P panels, E channels of CLIP's shared space.
 """

@@ -23,13 +23,13 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: Doubles) -> Self:
-        """Those of features (B, D)."""
+        """The statistics of features (B, D)."""
         values = np.asarray(features, dtype=np.float64)
         return cls(count=len(values), total=values.sum(axis=0), outer=values.T @ values)
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Doubles]) -> Self:
-        """Those that `arrays` gave."""
+        """The statistics that `arrays` returned."""
         count = int(arrays["count"][0])
         return cls(count=count, total=arrays["total"], outer=arrays["outer"])
 
@@ -38,7 +38,7 @@ class FeatureStatistics:
         return {"count": np.array([self.count]), "total": self.total, "outer": self.outer}
 
     def __add__(self, other: Self) -> Self:
-        """Those of both sets together.
+        """The statistics of both sets together.
 
         Raises:
             ValueError: the features have different widths.

@@ -1,4 +1,4 @@
-"""How a clip moves: how much, how smoothly, and how it meets its keyframes.
+"""Measures of a clip's motion: amount, smoothness, and continuity at its keyframes.
 
 Axes: F frames, H height, W width. Pixels are uint8 sRGB, differences are in grey levels of 255.
 """
@@ -110,7 +110,7 @@ def _departures(small: Sequence[Floats]) -> list[float]:
 
 
 def displacement(frames: Sequence[Pixels]) -> float:
-    """How far the textured tiles move from frame to frame in the mean, in picture widths.
+    """Mean displacement of textured tiles from frame to frame, in widths of the picture.
 
     By block matching, up to a sixteenth of the width per frame. A tile counts as moved if it fits
     its new place at least twice as well, so fading and flicker move nothing. 0 for one frame.

@@ -1,4 +1,4 @@
-"""How well pictures follow their texts, on embeddings of a CLIP.
+"""Agreement of pictures with their texts, on embeddings of a CLIP.
 
 Axes: B pairs, P pictures with a text each, E channels of CLIP's shared space.
 """

@@ -1,4 +1,4 @@
-"""What a picture of the pocket world really shows: who is there, doing what, in which clothes.
+"""Contents of a picture of the pocket world: characters, actions, clothes, place, time of day.
 
 A small convolutional network, trained on pictures whose truth is known (`training/truth.py`). It
 finds figures as CenterNet does (arXiv 1904.07850): every cell of a coarse grid tells how surely the
@@ -81,7 +81,7 @@ class Evidence:
 
 
 def same_characters(first: Seen, second: Seen) -> bool:
-    """Whether two pictures show somebody, and both the same ones."""
+    """True if both pictures show somebody, and both the same characters."""
     names = {figure.character for figure in first.figures}
     return bool(names) and names == {figure.character for figure in second.figures}
 
@@ -174,7 +174,7 @@ class TruthEstimator(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.inference_mode()
     def look(self, pictures: Pictures) -> list[Seen]:
-        """What each picture shows; other sizes than the network's are resized."""
+        """Estimate the contents of pictures; those of another size are resized."""
         seen: list[Seen] = []
         for start in range(0, len(pictures), BATCH_SIZE):
             images = self._prepared(pictures[start : start + BATCH_SIZE])

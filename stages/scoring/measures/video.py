@@ -1,4 +1,4 @@
-"""How alike the frames of a clip are: CLIPSIM and perceptual distances (paper, Table 2).
+"""Similarity of the frames of a clip: CLIPSIM and perceptual distances (paper, Table 2).
 
 Axes: B frames of a batch, F frames of a clip, N tokens, C channels, E channels of CLIP's space.
 """
