@@ -1,0 +1,42 @@
+"""Continues a job that a command has opened, and prints what became of it."""
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from storyreel.flows.job.config import RenderConfig
+    from storyreel.flows.job.job import Job
+
+
+def continue_job(job: "Job", config: "RenderConfig", sample_size: int = 0) -> str | None:
+    """Render the shards that may be rendered now; the message of the run, `None` without one."""
+    from storyreel.flows.plans.sample import shards_due, start
+
+    due = job.unfinished() and shards_due(job, start(job, sample_size))
+    return run_job(job, config) if due else None
+
+
+def run_job(job: "Job", config: "RenderConfig") -> str | None:
+    """Run the render flow on a job; the message of its final state."""
+    from storyreel.flows.run.render import run_render
+
+    return run_render(job, config).message
+
+
+def report_outcome(job: "Job", message: str | None) -> None:
+    """Print the summary of a job, and the run's message if stories are left.
+
+    Raises:
+        typer.Exit: with code 1 if a story has failed.
+    """
+    from storyreel.flows.views.report import show_summary
+    from storyreel.flows.views.summary import summarize
+
+    console, summary = Console(), summarize(job)
+    show_summary(job, summary, console)
+    if message is not None and job.unfinished():
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+    if summary.num_failures:
+        raise typer.Exit(1)

@@ -1,0 +1,114 @@
+"""Commands that read stories: render, plan, storyboard."""
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from storyreel.flows.commands.options import (
+    AsJson,
+    ConfigName,
+    InputUrl,
+    Limit,
+    OutputUrl,
+    Overrides,
+    Profile,
+)
+from storyreel.flows.commands.outcome import continue_job, report_outcome, run_job
+
+
+def render(
+    input_url: InputUrl,
+    output_url: OutputUrl,
+    config_name: ConfigName = "pocket",
+    profile: Profile = None,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    sample: Annotated[
+        int | None,
+        typer.Option("--sample", min=1, max=100, help="Render N stories first, then ask."),
+    ] = None,
+    discard_other_job: Annotated[
+        bool,
+        typer.Option("--discard-other-job", help="Delete a different job found at the output."),
+    ] = False,
+) -> None:
+    """Render the stories of INPUT to films.
+
+    An interrupted job continues where it stopped; a finished job is left as it is.
+    """
+    from storyreel.flows.job.config import load_config
+    from storyreel.flows.job.job import open_job
+    from storyreel.flows.plans.sample import decide_at_terminal
+    from storyreel.stages.output.storage import Output
+
+    config = load_config(config_name, profile=profile, overrides=overrides or ())
+    job = open_job(
+        Output(output_url),
+        input_url,
+        config,
+        limit=limit,
+        sample_size=sample or 0,
+        replace=discard_other_job,
+    )
+    message = continue_job(job, config, sample or 0)
+    if job.unfinished() and decide_at_terminal(job, Console()):
+        message = run_job(job, config)
+    report_outcome(job, message)
+
+
+def plan(
+    input_url: InputUrl,
+    config_name: ConfigName = "pocket",
+    profile: Profile = None,
+    overrides: Overrides = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            "--rates",
+            metavar="OUTPUT",
+            help="Required: an earlier job of the same configuration, with its measured rates.",
+        ),
+    ] = None,
+    output_url: Annotated[
+        str | None,
+        typer.Option("--output", help="Output of the planned job, to check its free space."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate hours, nights and gigabytes for INPUT.
+
+    The estimate uses the rates that an earlier job of the same configuration measured.
+    """
+    from storyreel.flows.job.config import load_config
+    from storyreel.flows.plans.planning import plan_input
+    from storyreel.flows.plans.sample import show_plan
+
+    config = load_config(config_name, profile=profile, overrides=overrides or ())
+    found = plan_input(input_url, config, rates, output_url)
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")
+    else:
+        show_plan(found, Console())
+
+
+def storyboard(
+    input_url: InputUrl,
+    config_name: ConfigName = "pocket",
+    profile: Profile = None,
+    overrides: Overrides = None,
+    limit: Limit = None,
+) -> None:
+    """Split stories into panels, as JSONL rows to edit.
+
+    The rows are written to standard output and can be rendered in place of INPUT.
+    """
+    from storyreel.flows.commands.storyboards import storyboard_rows
+    from storyreel.flows.job.config import load_config
+
+    config = load_config(config_name, profile=profile, overrides=overrides or ())
+    for row in storyboard_rows(input_url, config, limit=limit):
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
