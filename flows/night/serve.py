@@ -129,13 +129,13 @@ def _write_config(config: ServerConfig, home: Path) -> Path:
 
 def _server_command(config: ServerConfig) -> list[str]:
     address = ["--host", config.host, "--port", str(config.port)]
-    return [sys.executable, "-m", "prefect", "server", "start", *address, "--log-level", "ERROR"]
+    return [sys.executable, "-P", "-m", "prefect", "server", "start", *address, "--log-level", "ERROR"]
 
 
 def _worker_command() -> list[str]:
     name = f"{socket.gethostname()} {os.getpid()}"
     return [
-        *(sys.executable, "-m", "prefect", "worker", "start"),
+        *(sys.executable, "-P", "-m", "prefect", "worker", "start"),
         *("--pool", POOL, "--type", "process", "--name", name, "--limit", "1"),
     ]
 

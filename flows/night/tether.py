@@ -24,7 +24,8 @@ class Tethered:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start `command`, in a session of its own so that Ctrl-C does not reach it."""
         self._process = subprocess.Popen(  # noqa: S603, our own module
-            [sys.executable, "-m", "storyreel.flows.night.tether", *command],
+            # -P: a file in the user's folder must not take the place of a module.
+            [sys.executable, "-P", "-m", "storyreel.flows.night.tether", *command],
             stdin=subprocess.PIPE,
             env=dict(environment),
             start_new_session=True,

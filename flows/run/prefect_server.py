@@ -48,7 +48,7 @@ def _local_server() -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     process = subprocess.Popen(  # noqa: S603, our own module
-        [sys.executable, "-m", "storyreel.flows.run.prefect_server", str(port)],
+        [sys.executable, "-P", "-m", "storyreel.flows.run.prefect_server", str(port)],
         stdin=subprocess.PIPE,
     )
     try:

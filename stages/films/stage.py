@@ -47,13 +47,24 @@ class FilmsStage:
                 record says; names the story, the shot and the file.
         """
         story = self._shard(unit.shard).story(unit.story_id)
+        return (self.film_of(story, fingerprint=unit.fingerprint),)
+
+    def film_of(self, story: RenderedStory, *, fingerprint: str) -> Film:
+        """Make and publish the film of a story whose keyframes and clips are in the output.
+
+        Args:
+            story: its records.
+            fingerprint: of the job; written into the film's metadata.
+
+        Raises:
+            ValueError: a keyframe or clip is missing, damaged or not what its record says.
+        """
         cut = _Cut.of(story, self._config)
         with tempfile.TemporaryDirectory(prefix="films-") as name:
-            folder = Path(name)
-            film, sheet = self._render(story, cut, folder, fingerprint=unit.fingerprint)
+            film, sheet = self._render(story, cut, Path(name), fingerprint=fingerprint)
             frames = check_film(film)
-            assert frames == cut.num_frames, (unit, frames, cut.num_frames)
-            return (self._publish(story.story_id, cut, film, sheet),)
+            assert frames == cut.num_frames, (story.story_id, frames, cut.num_frames)
+            return self._publish(story.story_id, cut, film, sheet)
 
     def _render(
         self, story: RenderedStory, cut: "_Cut", folder: Path, *, fingerprint: str

@@ -26,7 +26,7 @@ def load_pipeline(config: ModelConfig) -> Any:
         path,
         revision=config.revision,
         variant=config.variant,
-        torch_dtype=torch_dtype(config),
+        dtype=torch_dtype(config),
         use_safetensors=True,
         **_left_out(path, config.revision),
     )
