@@ -129,7 +129,8 @@ def _write_config(config: ServerConfig, home: Path) -> Path:
 
 def _server_command(config: ServerConfig) -> list[str]:
     address = ["--host", config.host, "--port", str(config.port)]
-    return [sys.executable, "-P", "-m", "prefect", "server", "start", *address, "--log-level", "ERROR"]
+    server = [sys.executable, "-P", "-m", "prefect", "server", "start"]
+    return [*server, *address, "--log-level", "ERROR"]
 
 
 def _worker_command() -> list[str]:
