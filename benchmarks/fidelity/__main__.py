@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.fidelity.document import write_document
 from benchmarks.fidelity.experiments import EXPERIMENTS, run, start_logging
-from benchmarks.fidelity.results import Plan
+from benchmarks.fidelity.results import Setup
 from storyreel.flows.job.config import load_config
 from storyreel.stages.models.config import model_revision
 
@@ -47,11 +47,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
-    """The plan of measurements that the command line asks for."""
+def setup_of(options: argparse.Namespace) -> Setup:
+    """The measurements that the command line asks for."""
     config = load_config(options.config, overrides=options.set)
     revision = model_revision(config.keyframes.model.path, config.keyframes.model.revision)
-    return Plan(
+    return Setup(
         config=config,
         work=options.work / revision.replace("/", "-")[:12],
         num_stories=options.stories,
@@ -78,10 +78,10 @@ def main() -> None:
     """Measure, then write the page."""
     options = parse()
     start_logging()
-    plan = plan_of(options)
+    setup = setup_of(options)
     wanted = options.only or EXPERIMENTS
-    run(plan, [name for name in EXPERIMENTS if name in wanted], options.processes)
-    logging.info("wrote %s", write_document(plan, options.output))
+    run(setup, [name for name in EXPERIMENTS if name in wanted], options.processes)
+    logging.info("wrote %s", write_document(setup, options.output))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.fidelity.keyframes import Method, pictures_of, read_png, stories, unit_of
-from benchmarks.fidelity.results import Plan, Result, Row, row_of
+from benchmarks.fidelity.results import Result, Row, Setup, row_of
 from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import load_part
 from storyreel.stages.motion.config import MotionConfig
@@ -95,18 +95,18 @@ class ClipMethod:
     config: MotionConfig
 
 
-def table2(plan: Plan) -> list[ClipMethod]:
+def table2(setup: Setup) -> list[ClipMethod]:
     """The predictor and its alternatives, without and with the reading of keyframes.
 
     Interpolated latents are decoded as they are, no model reads anything: one line stands for both.
     """
     methods = []
     for reading in (False, True):
-        config = plan.config.motion.model_copy(update={"read_keyframes": reading})
+        config = setup.config.motion.model_copy(update={"read_keyframes": reading})
         for condition in Condition:
             if condition is Condition.LATENTS and reading:
                 continue
-            row = row_of(plan, f"clips-{condition.name.lower()}", str(condition), config)
+            row = row_of(setup, f"clips-{condition.name.lower()}", str(condition), config)
             methods.append(ClipMethod(condition=condition, row=row, config=config))
     return methods
 
@@ -169,9 +169,9 @@ class ClipRenderer:
 class ClipJudge:
     """Measures clips against the true ones."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, setup: Setup) -> None:
         """Load the encoder."""
-        self._clip = ClipEncoder(ScoringConfig(model=plan.config.keyframes.model))
+        self._clip = ClipEncoder(ScoringConfig(model=setup.config.keyframes.model))
 
     def __call__(self, frames: Pixels, true: Pixels) -> Result:
         """All that is measured of a clip (F, H, W, 3)."""
@@ -204,50 +204,50 @@ class ClipJudge:
         )
 
 
-def clips(plan: Plan) -> list[HeldOutClip]:
+def clips(setup: Setup) -> list[HeldOutClip]:
     """The held-out clips of both kinds."""
-    length = plan.config.motion.num_frames
+    length = setup.config.motion.num_frames
     return [
         held_out_clip(index, kind, num_frames=length)
         for kind in KINDS
-        for index in range(plan.num_clips)
+        for index in range(setup.num_clips)
     ]
 
 
-def true_frames(plan: Plan, clip: HeldOutClip) -> Pixels:
+def true_frames(setup: Setup, clip: HeldOutClip) -> Pixels:
     """The clip as the world draws it."""
-    frames: Pixels = world.draw_clip(clip.clip, plan.config.keyframes.width)
+    frames: Pixels = world.draw_clip(clip.clip, setup.config.keyframes.width)
     return frames
 
 
-def measure_clips(plan: Plan, method: ClipMethod) -> None:
+def measure_clips(setup: Setup, method: ClipMethod) -> None:
     """Render and judge what is not there yet; the frames are kept as one wide picture."""
-    wanted = [clip for clip in clips(plan) if not method.row.has(clip.clip_id)]
+    wanted = [clip for clip in clips(setup) if not method.row.has(clip.clip_id)]
     if not wanted:
         return
-    render, judge = ClipRenderer(method.config), ClipJudge(plan)
+    render, judge = ClipRenderer(method.config), ClipJudge(setup)
     for clip in wanted:
-        true = true_frames(plan, clip)
+        true = true_frames(setup, clip)
         frames = render(clip, true, method.condition)
         save_strip(method.row, clip.clip_id, [frames])
         method.row.keep(clip.clip_id, judge(frames, true))
     logger.info("%s: %d clips", method.row.name, len(wanted))
 
 
-def true_clips_row(plan: Plan) -> Row:
+def true_clips_row(setup: Setup) -> Row:
     """The row of the true clips."""
-    return row_of(plan, "clips-drawn", "true clips", plan.config.keyframes.model)
+    return row_of(setup, "clips-drawn", "true clips", setup.config.keyframes.model)
 
 
-def measure_true_clips(plan: Plan) -> None:
+def measure_true_clips(setup: Setup) -> None:
     """Judge the true clips: how alike their frames are, and how they move."""
-    row = true_clips_row(plan)
-    wanted = [clip for clip in clips(plan) if not row.has(clip.clip_id)]
+    row = true_clips_row(setup)
+    wanted = [clip for clip in clips(setup) if not row.has(clip.clip_id)]
     if not wanted:
         return
-    judge = ClipJudge(plan)
+    judge = ClipJudge(setup)
     for clip in wanted:
-        true = true_frames(plan, clip)
+        true = true_frames(setup, clip)
         row.keep(clip.clip_id, judge(true, true))
 
 
@@ -268,20 +268,20 @@ def read_strip(row: Row, unit: str, side: int) -> list[list[Pixels]]:
     ]
 
 
-def tokens_row(plan: Plan) -> Row:
+def tokens_row(setup: Setup) -> Row:
     """The token errors."""
-    return row_of(plan, "tokens", "tokens", plan.config.motion)
+    return row_of(setup, "tokens", "tokens", setup.config.motion)
 
 
-def measure_tokens(plan: Plan) -> None:
+def measure_tokens(setup: Setup) -> None:
     """The predictor against linear interpolation, in the space of the image encoder's tokens."""
-    row = tokens_row(plan)
-    wanted = [clip for clip in clips(plan) if not row.has(clip.clip_id)]
+    row = tokens_row(setup)
+    wanted = [clip for clip in clips(setup) if not row.has(clip.clip_id)]
     if not wanted:
         return
-    renderer = ClipRenderer(plan.config.motion)
+    renderer = ClipRenderer(setup.config.motion)
     for clip in wanted:
-        told = renderer.tokens(true_frames(plan, clip))
+        told = renderer.tokens(true_frames(setup, clip))
         true = told.pop(Condition.TRUE)
         row.keep(
             clip.clip_id,
@@ -292,24 +292,24 @@ def measure_tokens(plan: Plan) -> None:
         )
 
 
-def films_row(plan: Plan, keyframes: Method) -> Row:
+def films_row(setup: Setup, keyframes: Method) -> Row:
     """Films over the keyframes of a method."""
     name = f"films-{keyframes.row.folder.name}"
-    return row_of(plan, name, "films", plan.config.motion)
+    return row_of(setup, name, "films", setup.config.motion)
 
 
-def film_stories(plan: Plan) -> list[HeldOutStory]:
+def film_stories(setup: Setup) -> list[HeldOutStory]:
     """The stories that become films."""
-    return stories(plan)[: plan.num_films]
+    return stories(setup)[: setup.num_films]
 
 
-def measure_films(plan: Plan, keyframes: Method) -> None:
+def measure_films(setup: Setup, keyframes: Method) -> None:
     """Render the clips between real keyframes of whole stories and measure their jumps."""
-    row = films_row(plan, keyframes)
-    wanted = [story for story in film_stories(plan) if not row.has(unit_of(story))]
+    row = films_row(setup, keyframes)
+    wanted = [story for story in film_stories(setup) if not row.has(unit_of(story))]
     if not wanted:
         return
-    render, fixed = build_renderer(plan.config.motion), plan.config.motion.num_frames
+    render, fixed = build_renderer(setup.config.motion), setup.config.motion.num_frames
     for story in wanted:
         unit = unit_of(story)
         pictures = pictures_of(keyframes.row, unit, len(story.panels))

@@ -25,56 +25,56 @@ from benchmarks.fidelity.keyframes import (
     measure_true_stories,
     table1,
 )
-from benchmarks.fidelity.results import Plan
+from benchmarks.fidelity.results import Setup
 
 Task = Callable[[], None]
 
 
-def _table1(plan: Plan) -> list[Task]:
-    methods = [partial(measure_stories, plan, one, plan.num_stories) for one in table1(plan)]
-    return [*methods, partial(measure_true_stories, plan)]
+def _table1(setup: Setup) -> list[Task]:
+    methods = [partial(measure_stories, setup, one, setup.num_stories) for one in table1(setup)]
+    return [*methods, partial(measure_true_stories, setup)]
 
 
-def _ablation(plan: Plan) -> list[Task]:
-    methods = (table1(plan)[0], *ablation(plan))
-    return [partial(measure_stories, plan, one, plan.num_ablation) for one in methods]
+def _ablation(setup: Setup) -> list[Task]:
+    methods = (table1(setup)[0], *ablation(setup))
+    return [partial(measure_stories, setup, one, setup.num_ablation) for one in methods]
 
 
-def _table2(plan: Plan) -> list[Task]:
-    methods = [partial(measure_clips, plan, method) for method in table2(plan)]
-    return [*methods, partial(measure_true_clips, plan), partial(measure_tokens, plan)]
+def _table2(setup: Setup) -> list[Task]:
+    methods = [partial(measure_clips, setup, method) for method in table2(setup)]
+    return [*methods, partial(measure_true_clips, setup), partial(measure_tokens, setup)]
 
 
-EXPERIMENTS: Mapping[str, Callable[[Plan], list[Task]]] = MappingProxyType(
+EXPERIMENTS: Mapping[str, Callable[[Setup], list[Task]]] = MappingProxyType(
     {
-        "estimator": lambda plan: [partial(measure_estimator, plan)],
-        "gate": lambda plan: [partial(measure_gate, plan), partial(measure_true_gate, plan)],
+        "estimator": lambda setup: [partial(measure_estimator, setup)],
+        "gate": lambda setup: [partial(measure_gate, setup), partial(measure_true_gate, setup)],
         "table1": _table1,
         "ablation": _ablation,
         "table2": _table2,
-        "films": lambda plan: [partial(_measure_films, plan)],
+        "films": lambda setup: [partial(_measure_films, setup)],
     }
 )
 """The parts of each experiment, which do not need each other."""
 
 
-def _measure_films(plan: Plan) -> None:
+def _measure_films(setup: Setup) -> None:
     """A film needs the keyframes of its story, which may be there already."""
-    keyframes = table1(plan)[1]
-    measure_stories(plan, keyframes, plan.num_films)
-    measure_films(plan, keyframes)
+    keyframes = table1(setup)[1]
+    measure_stories(setup, keyframes, setup.num_films)
+    measure_films(setup, keyframes)
 
 
-def run(plan: Plan, experiments: Sequence[str], num_processes: int) -> None:
+def run(setup: Setup, experiments: Sequence[str], num_processes: int) -> None:
     """Run experiment after experiment, the parts of each side by side."""
     with ProcessPoolExecutor(
         num_processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(plan.config.num_threads,),
+        initargs=(setup.config.num_threads,),
     ) as pool:
         for experiment in experiments:
-            for future in [pool.submit(task) for task in EXPERIMENTS[experiment](plan)]:
+            for future in [pool.submit(task) for task in EXPERIMENTS[experiment](setup)]:
                 future.result()
 
 

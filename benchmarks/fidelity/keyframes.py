@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.fidelity.results import Plan, Result, Row, row_of
+from benchmarks.fidelity.results import Result, Row, Setup, row_of
 from storyreel.stages.keyframes.config import ConsistencyConfig, ImagePromptConfig, KeyframesConfig
 from storyreel.stages.keyframes.stage import KeyframesStage, KeyframesUnit
 from storyreel.stages.models.attention import BLOCKS
@@ -58,11 +58,8 @@ logger = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 
-PLAIN, WINDOW, STAR = (
-    "plain",
-    "consistent self-attention, window",
-    "consistent self-attention, star",
-)
+PLAIN = "plain"
+WINDOW, STAR = "consistent self-attention, window", "consistent self-attention, star"
 ADAPTER, BOTH = "image prompts", "image prompts and consistent self-attention"
 TRUE = "true pictures of the world"
 LOOKS = ("drawn", "decoded")
@@ -82,24 +79,24 @@ class Method:
     config: KeyframesConfig
 
 
-def table1(plan: Plan) -> list[Method]:
+def table1(setup: Setup) -> list[Method]:
     """The methods of the paper's Table 1; image prompts where the family has an adapter."""
     plain = {"coverage": "none"}
     methods = [
-        _method(plan, PLAIN, plain),
-        _method(plan, WINDOW, {"coverage": "window"}),
-        _method(plan, STAR, {"coverage": "star"}),
+        _method(setup, PLAIN, plain),
+        _method(setup, WINDOW, {"coverage": "window"}),
+        _method(setup, STAR, {"coverage": "star"}),
     ]
-    prompt = ImagePromptConfig(path=plan.config.keyframes.model.path)
+    prompt = ImagePromptConfig(path=setup.config.keyframes.model.path)
     if (Path(resolve(prompt.path)) / prompt.subfolder / prompt.weight_name).is_file():
-        methods.append(_method(plan, ADAPTER, plain, prompt))
-        methods.append(_method(plan, BOTH, {"coverage": "window"}, prompt))
+        methods.append(_method(setup, ADAPTER, plain, prompt))
+        methods.append(_method(setup, BOTH, {"coverage": "window"}, prompt))
     return methods
 
 
-def ablation(plan: Plan) -> list[Method]:
+def ablation(setup: Setup) -> list[Method]:
     """Consistent self-attention by its sampling, its layers, its branches and its window."""
-    size = plan.config.keyframes.consistency.window_size
+    size = setup.config.keyframes.consistency.window_size
     changes: dict[str, dict[str, Any]] = {
         "random, rate 0.3": {"sampling_rate": 0.3},
         "random, rate 0.5": {"sampling_rate": 0.5},
@@ -119,30 +116,30 @@ def ablation(plan: Plan) -> list[Method]:
             if width < size
         },
     }
-    methods = [_method(plan, name, {"coverage": "window", **one}) for name, one in changes.items()]
+    methods = [_method(setup, name, {"coverage": "window", **one}) for name, one in changes.items()]
     # What the configuration has anyway would be the same line twice.
     named = {method.row.folder: method for method in reversed(methods)}
     return [method for method in methods if named[method.row.folder] is method]
 
 
 def _method(
-    plan: Plan,
+    setup: Setup,
     name: str,
     change: dict[str, Any],
     image_prompt: ImagePromptConfig | None = None,
 ) -> Method:
-    base = plan.config.keyframes
+    base = setup.config.keyframes
     consistency = ConsistencyConfig.model_validate({**base.consistency.model_dump(), **change})
     config = base.model_copy(update={"consistency": consistency, "image_prompt": image_prompt})
-    return Method(row=row_of(plan, "stories", name, config), config=config)
+    return Method(row=row_of(setup, "stories", name, config), config=config)
 
 
-def stories(plan: Plan, count: int | None = None) -> list[HeldOutStory]:
+def stories(setup: Setup, count: int | None = None) -> list[HeldOutStory]:
     """The measured stories, or the first `count` of them, each once per seed."""
     return [
-        held_out_story(index, num_panels=plan.num_panels, seed=seed)
-        for seed in range(plan.num_seeds)
-        for index in range(FIRST, FIRST + (plan.num_stories if count is None else count))
+        held_out_story(index, num_panels=setup.num_panels, seed=seed)
+        for seed in range(setup.num_seeds)
+        for index in range(FIRST, FIRST + (setup.num_stories if count is None else count))
     ]
 
 
@@ -154,10 +151,10 @@ def unit_of(story: HeldOutStory) -> str:
 class Judge:
     """Says of pictures what they show and how near they are to their texts."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, setup: Setup) -> None:
         """Load the estimator and CLIP."""
-        scoring = ScoringConfig(model=plan.config.keyframes.model)
-        self._estimator = load_estimator(plan)
+        scoring = ScoringConfig(model=setup.config.keyframes.model)
+        self._estimator = load_estimator(setup)
         self._clip = ClipEncoder(scoring)
         self._score = PanelScorer(self._clip, scoring.copy_share)
 
@@ -204,10 +201,10 @@ def around(picture: Pixels, figure: SeenFigure) -> Pixels:
     return picture[top : top + side, left : left + side]
 
 
-def load_estimator(plan: Plan) -> TruthEstimator:
+def load_estimator(setup: Setup) -> TruthEstimator:
     """The estimator that belongs to the family."""
     part = PartConfig(subfolder="truth_estimator")
-    estimator: TruthEstimator = load_part(TruthEstimator, part, plan.config.keyframes.model)
+    estimator: TruthEstimator = load_part(TruthEstimator, part, setup.config.keyframes.model)
     return estimator
 
 
@@ -276,19 +273,17 @@ class StoryRenderer:
 
 def panel_records(story_id: str, panels: Sequence[StoryPanel]) -> tuple[Panel, ...]:
     """The panels as the stages know them."""
+    common: dict[str, Any] = {"beat": 0, "negative_prompt": "", "caption": "", "splitter": "none"}
     return tuple(
         Panel(
             story_id=story_id,
             keyframe_index=index,
             panel_index=index,
-            beat=0,
             prompt=panel.prompt,
-            negative_prompt="",
-            caption="",
             characters=(),
             seed=panel.seed,
-            splitter="none",
             warnings=(),
+            **common,
         )
         for index, panel in enumerate(panels)
     )
@@ -305,97 +300,93 @@ def pictures_of(row: Row, unit: str, count: int) -> list[Pixels]:
     return [read_png(row.folder / f"keyframes/{unit}/{index:04d}.png") for index in range(count)]
 
 
-def measure_stories(plan: Plan, method: Method, count: int) -> None:
+def measure_stories(setup: Setup, method: Method, count: int) -> None:
     """Render and judge those of the first `count` stories that are not there yet."""
-    wanted = [story for story in stories(plan, count) if not method.row.has(unit_of(story))]
+    wanted = method.row.unmeasured({unit_of(story): story for story in stories(setup, count)})
     if not wanted:
         return
-    judge, renderer = Judge(plan), StoryRenderer(method)
-    for story in wanted:
-        pictures = renderer(unit_of(story), story.panels)
-        method.row.keep(unit_of(story), judge(story, pictures))
+    judge, renderer = Judge(setup), StoryRenderer(method)
+    for unit, story in wanted.items():
+        method.row.keep(unit, judge(story, renderer(unit, story.panels)))
     logger.info("%s: %d stories", method.row.name, len(wanted))
 
 
-def true_row(plan: Plan) -> Row:
+def true_row(setup: Setup) -> Row:
     """The row of the world's own pictures of the stories."""
-    return row_of(plan, "stories", TRUE, plan.config.keyframes.model)
+    return row_of(setup, "stories", TRUE, setup.config.keyframes.model)
 
 
-def measure_true_stories(plan: Plan) -> None:
+def measure_true_stories(setup: Setup) -> None:
     """Judge the true pictures of the stories: the most that a method could reach."""
-    row, size = true_row(plan), plan.config.keyframes.width
-    wanted = [story for story in stories(plan) if not row.has(unit_of(story))]
+    row, size = true_row(setup), setup.config.keyframes.width
+    wanted = row.unmeasured({unit_of(story): story for story in stories(setup)})
     if not wanted:
         return
-    judge = Judge(plan)
-    for story in wanted:
-        drawn = [world.draw(panel.scene, size) for panel in story.panels]
-        row.keep(unit_of(story), judge(story, drawn))
+    judge = Judge(setup)
+    for unit, story in wanted.items():
+        row.keep(unit, judge(story, [world.draw(panel.scene, size) for panel in story.panels]))
 
 
-def twins(plan: Plan) -> range:
+def twins(setup: Setup) -> range:
     """Indices of the held-out twins that are measured."""
-    return range(FIRST, FIRST + plan.num_twins)
+    return range(FIRST, FIRST + setup.num_twins)
 
 
-def gate(plan: Plan) -> Method:
+def gate(setup: Setup) -> Method:
     """The method of the gate: a picture alone, nothing beside it."""
-    alone = _method(plan, PLAIN, {"coverage": "none"})
-    return Method(row=row_of(plan, "gate", alone.row.name, alone.config), config=alone.config)
+    alone = _method(setup, PLAIN, {"coverage": "none"})
+    return Method(row=row_of(setup, "gate", alone.row.name, alone.config), config=alone.config)
 
 
-def measure_gate(plan: Plan) -> None:
+def measure_gate(setup: Setup) -> None:
     """Render and judge twins."""
-    method = gate(plan)
-    wanted = [index for index in twins(plan) if not method.row.has(twin_unit(index))]
+    method = gate(setup)
+    wanted = method.row.unmeasured({twin_unit(index): index for index in twins(setup)})
     if not wanted:
         return
-    estimator, renderer = load_estimator(plan), StoryRenderer(method)
-    for index in wanted:
+    estimator, renderer = load_estimator(setup), StoryRenderer(method)
+    for unit, index in wanted.items():
         panel = held_out_twins(index)
-        pictures = renderer(twin_unit(index), [panel])
-        method.row.keep(twin_unit(index), twins_result(estimator.look(pictures)[0], panel))
+        (seen,) = estimator.look(renderer(unit, [panel]))
+        method.row.keep(unit, twins_result(seen, panel))
 
 
-def true_gate_row(plan: Plan) -> Row:
+def true_gate_row(setup: Setup) -> Row:
     """The row of the world's own pictures of the gate's prompts."""
-    return row_of(plan, "gate", TRUE, plan.config.keyframes.model)
+    return row_of(setup, "gate", TRUE, setup.config.keyframes.model)
 
 
-def measure_true_gate(plan: Plan) -> None:
+def measure_true_gate(setup: Setup) -> None:
     """Judge true twins: the most that the gate could reach with this estimator."""
-    row, size = true_gate_row(plan), plan.config.keyframes.width
-    wanted = [index for index in twins(plan) if not row.has(twin_unit(index))]
+    row, size = true_gate_row(setup), setup.config.keyframes.width
+    wanted = row.unmeasured({twin_unit(index): index for index in twins(setup)})
     if not wanted:
         return
-    estimator = load_estimator(plan)
-    for index in wanted:
+    estimator = load_estimator(setup)
+    for unit, index in wanted.items():
         panel = held_out_twins(index)
         (seen,) = estimator.look([world.draw(panel.scene, size)])
-        row.keep(twin_unit(index), twins_result(seen, panel))
+        row.keep(unit, twins_result(seen, panel))
 
 
-def estimator_row(plan: Plan) -> Row:
+def estimator_row(setup: Setup) -> Row:
     """The row of the estimators' accuracy."""
-    return row_of(plan, "estimator", "estimator", plan.config.keyframes.model)
+    return row_of(setup, "estimator", "estimator", setup.config.keyframes.model)
 
 
-def measure_estimator(plan: Plan) -> None:
+def measure_estimator(setup: Setup) -> None:
     """Check the estimators on true pictures no training has seen, as drawn and as decoded."""
-    row, size = estimator_row(plan), plan.config.keyframes.width
-    wanted = [index for index in range(plan.num_true) if not row.has(true_unit(index))]
+    row, size = estimator_row(setup), setup.config.keyframes.width
+    wanted = row.unmeasured({true_unit(index): index for index in range(setup.num_true)})
     if not wanted:
         return
-    estimator, vae = load_estimator(plan), load_pipeline(plan.config.keyframes.model).vae
-    for index in wanted:
+    estimator, vae = load_estimator(setup), load_pipeline(setup.config.keyframes.model).vae
+    for unit, index in wanted.items():
         scene = world.sample_scene(held_out_rng("picture", index))
         drawn = world.draw(scene, size)[None]
         seen = estimator.look(np.concatenate([drawn, reconstruct(vae, drawn)]))
-        row.keep(
-            true_unit(index),
-            {name: judge_picture(one, scene) for name, one in zip(LOOKS, seen, strict=True)},
-        )
+        looks = zip(LOOKS, seen, strict=True)
+        row.keep(unit, {name: judge_picture(one, scene) for name, one in looks})
 
 
 def true_unit(index: int) -> str:

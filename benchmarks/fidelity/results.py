@@ -4,20 +4,23 @@ processes can share it."""
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from storyreel.flows.job.config import RenderConfig
+
+T = TypeVar("T")
 
 Result = dict[str, Any]
 """Plain values, as JSON has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Setup:
     """The amount of measurements, the models, and the folder of the results."""
 
     config: RenderConfig
@@ -53,6 +56,10 @@ class Row:
         """True if the unit was measured."""
         return self.path(unit).exists()
 
+    def unmeasured(self, units: Mapping[str, T]) -> dict[str, T]:
+        """Those of the units that have no result yet."""
+        return {unit: what for unit, what in units.items() if not self.has(unit)}
+
     def keep(self, unit: str, result: Result) -> None:
         """Write down what was measured of a unit."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +73,7 @@ class Row:
         return result
 
 
-def row_of(plan: Plan, experiment: str, name: str, settings: BaseModel) -> Row:
+def row_of(setup: Setup, experiment: str, name: str, settings: BaseModel) -> Row:
     """The row of a method; rows of the same settings share their results, whatever their names."""
     digest = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
-    return Row(name=name, folder=plan.work / experiment / digest)
+    return Row(name=name, folder=setup.work / experiment / digest)

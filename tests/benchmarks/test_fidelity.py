@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from benchmarks.fidelity import clips, document, keyframes, summaries
-from benchmarks.fidelity.__main__ import parse, plan_of
+from benchmarks.fidelity import clips, document, keyframes, summaries, tables, targets
+from benchmarks.fidelity.__main__ import parse, setup_of
 from benchmarks.fidelity.experiments import EXPERIMENTS, run
 from benchmarks.fidelity.grids import Line, save_grid
-from benchmarks.fidelity.results import Plan, Result
+from benchmarks.fidelity.results import Result, Setup
 from benchmarks.fidelity.statistics import (
     mean_interval,
     ratio_interval,
@@ -51,7 +51,7 @@ def save_family(folder: Path) -> Path:
     return folder
 
 
-def plan_for(model: Path, work: Path) -> Plan:
+def setup_for(model: Path, work: Path) -> Setup:
     settings = {
         "keyframes.model.path": f'"{model}"',
         "motion.model.path": f'"{model}"',
@@ -66,22 +66,22 @@ def plan_for(model: Path, work: Path) -> Plan:
     }  # fmt: skip
     arguments = [f"--{name}={value}" for name, value in amounts.items()]
     arguments += [f"--set={key}={value}" for key, value in settings.items()]
-    return plan_of(parse([*arguments, f"--work={work}"]))
+    return setup_of(parse([*arguments, f"--work={work}"]))
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     """Everything, measured once."""
     folder = tmp_path_factory.mktemp("fidelity")
-    plan = plan_for(save_family(folder / "family"), folder / "work")
+    setup = setup_for(save_family(folder / "family"), folder / "work")
     for parts in EXPERIMENTS.values():
-        for part in parts(plan):
+        for part in parts(setup):
             part()
-    return plan
+    return setup
 
 
 def test_the_page_has_every_table_every_target_and_its_pictures(
-    measured: Plan, tmp_path: Path
+    measured: Setup, tmp_path: Path
 ) -> None:
     page = document.write_document(measured, tmp_path).read_text()
     for heading in ("Targets", "The estimators", "The gate", "Table 1", "Ablation", "Table 2"):
@@ -107,19 +107,21 @@ def test_the_page_has_every_table_every_target_and_its_pictures(
                 assert picture.width > 100
 
 
-def test_the_page_tells_the_command_that_measures_the_same(measured: Plan, tmp_path: Path) -> None:
+def test_the_page_tells_the_command_that_measures_the_same(measured: Setup, tmp_path: Path) -> None:
     page = document.write_document(measured, tmp_path).read_text()
     command = page.split("```\n")[1]
-    assert plan_of(parse([*shlex.split(command)[3:], f"--work={measured.work.parent}"])) == measured
+    assert (
+        setup_of(parse([*shlex.split(command)[3:], f"--work={measured.work.parent}"])) == measured
+    )
 
 
-def test_nothing_is_measured_on_what_the_settings_were_chosen_on(measured: Plan) -> None:
+def test_nothing_is_measured_on_what_the_settings_were_chosen_on(measured: Setup) -> None:
     tuned = {held_out_story(index, num_panels=3).panels for index in range(32)}
     assert tuned.isdisjoint(story.panels for story in keyframes.stories(measured))
     assert min(keyframes.twins(measured)) >= 48
 
 
-def test_a_true_clip_is_nowhere_off_itself_and_moves(measured: Plan) -> None:
+def test_a_true_clip_is_nowhere_off_itself_and_moves(measured: Setup) -> None:
     row = clips.true_clips_row(measured)
     for clip in clips.clips(measured):
         result = row.read(clip.clip_id)
@@ -127,7 +129,7 @@ def test_a_true_clip_is_nowhere_off_itself_and_moves(measured: Plan) -> None:
         assert result["motion"] == result["true_motion"] > 0
 
 
-def test_what_was_measured_is_not_measured_again(measured: Plan) -> None:
+def test_what_was_measured_is_not_measured_again(measured: Setup) -> None:
     files = {path: path.stat().st_mtime_ns for path in measured.work.rglob("*") if path.is_file()}
     assert files
     for parts in EXPERIMENTS.values():
@@ -136,35 +138,35 @@ def test_what_was_measured_is_not_measured_again(measured: Plan) -> None:
     assert {p: p.stat().st_mtime_ns for p in measured.work.rglob("*") if p.is_file()} == files
 
 
-def test_parts_run_in_processes_of_their_own(measured: Plan, tmp_path: Path) -> None:
-    plan = plan_for(Path(measured.config.keyframes.model.path), tmp_path)
-    run(plan, ["estimator"], 1)
-    row = keyframes.estimator_row(plan)
-    for index in range(plan.num_true):
+def test_parts_run_in_processes_of_their_own(measured: Setup, tmp_path: Path) -> None:
+    setup = setup_for(Path(measured.config.keyframes.model.path), tmp_path)
+    run(setup, ["estimator"], 1)
+    row = keyframes.estimator_row(setup)
+    for index in range(setup.num_true):
         unit = keyframes.true_unit(index)
         assert row.read(unit) == keyframes.estimator_row(measured).read(unit)
 
 
-def test_a_stopped_run_leaves_its_table_out_of_the_page(measured: Plan, tmp_path: Path) -> None:
-    more = plan_for(Path(measured.config.keyframes.model.path), tmp_path)
+def test_a_stopped_run_leaves_its_table_out_of_the_page(measured: Setup, tmp_path: Path) -> None:
+    more = setup_for(Path(measured.config.keyframes.model.path), tmp_path)
     page = document.write_document(more, tmp_path).read_text()
     assert "## Table 1" not in page
     assert "| films | - | not measured yet | **no** |" in page
     assert "![" not in page
 
 
-def test_other_weights_have_results_of_their_own(measured: Plan, tmp_path: Path) -> None:
+def test_other_weights_have_results_of_their_own(measured: Setup, tmp_path: Path) -> None:
     family = save_family(tmp_path / "family")
     work = measured.work.parent
-    assert plan_for(family, work).work == measured.work, "the same weights elsewhere are the same"
+    assert setup_for(family, work).work == measured.work, "the same weights elsewhere are the same"
     weights = family / "unet" / "diffusion_pytorch_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert plan_for(family, work).work != measured.work
+    assert setup_for(family, work).work != measured.work
 
 
-def test_methods_start_from_the_same_noise_and_differ(measured: Plan) -> None:
+def test_methods_start_from_the_same_noise_and_differ(measured: Setup) -> None:
     plain, window, *_ = keyframes.table1(measured)
     story = keyframes.stories(measured)[0]
     unit = keyframes.unit_of(story)
@@ -254,7 +256,7 @@ def test_the_square_around_a_figure_holds_its_body_and_stays_in_the_picture() ->
 
 
 def results_of(*values: float) -> list[Result]:
-    return [dict.fromkeys(document.CLIP_HEADINGS, value) for value in values]
+    return [dict.fromkeys(tables.CLIP_HEADINGS, value) for value in values]
 
 
 @pytest.mark.parametrize(("behind", "reached"), [((0.9, 1.2), False), ((0.2, 0.2), True)])
@@ -263,11 +265,11 @@ def test_the_predictor_wins_only_if_it_surely_does(
 ) -> None:
     """Smaller in the mean is not enough; larger is no win where smaller is better."""
     theirs = {"one": results_of(*[1.1] * 6), "another": results_of(*[5.0] * 6)}
-    claims = list(document._wins("inside", results_of(*behind * 3), theirs))
-    wins = {claim.what.split("'s ")[1].split(",")[0]: claim.reached for claim in claims}
+    found = list(targets.compare("inside", results_of(*behind * 3), theirs))
+    wins = {one.what.split("'s ")[1].split(",")[0]: one.reached for one in found}
     assert wins["pixel distance"] is wins["perceptual distance"] is reached
     assert not wins["CLIPSIM first"]
-    assert all("minus that of one" in claim.measured for claim in claims[:2])
+    assert all("minus that of one" in one.measured for one in found[:2])
 
 
 def test_students_t_is_that_of_the_tables() -> None:
