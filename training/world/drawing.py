@@ -18,7 +18,8 @@ from storyreel.training.world.frames import (
     free_side,
     opening,
 )
-from storyreel.training.world.places import INDOORS, LIGHTS, PLACE_DRAWINGS, Layout
+from storyreel.training.world.places import INDOORS, PLACE_DRAWINGS
+from storyreel.training.world.places.scenery import LIGHTS, Layout
 from storyreel.training.world.records import PALETTE, Camera, Clip, Figure, Scene, Sighting
 
 Pixels = npt.NDArray[np.uint8]
