@@ -31,7 +31,7 @@ from storyreel.training.parts.truth import export_truth, train_truth
 from storyreel.training.parts.vae import encode_latents, train_vae
 
 
-class Run:
+class TrainingRun:
     """One training run; what a stage needs is made, or read from the work folder, when asked."""
 
     def __init__(self, config: TrainingConfig, work: Path) -> None:
@@ -179,7 +179,7 @@ def main() -> None:
     torch.set_num_threads(config.num_threads)
     torch.manual_seed(config.seed)
     parallel.join(config.device)
-    run = Run(config, arguments.work)
+    run = TrainingRun(config, arguments.work)
     wanted = STAGES[: STAGES.index(arguments.stage) + 1]
     for stage in wanted:
         getattr(run, stage)

@@ -1,35 +1,11 @@
 """The `[keyframes]` section of a configuration; defaults suit the pocket model."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from storyreel.stages.models.config import IPAdapterConfig, ModelConfig, PartConfig
+from storyreel.stages.models.config import IPAdapterConfig, ModelConfig, PartConfig, SchedulerConfig
 from storyreel.stages.settings import Settings
-
-
-class SchedulerConfig(Settings):
-    """The sampler; all are deterministic. The noise schedule itself comes from the model."""
-
-    name: Literal["ddim", "dpmsolver++", "euler"] = "ddim"
-    """"dpmsolver++" is of second order and needs fewer steps."""
-    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
-    """How the steps are spread over the noise levels, as diffusers names it."""
-    use_karras_sigmas: bool = False
-    """Noise levels of Karras et al. (arXiv 2206.00364); not with ddim."""
-
-    @model_validator(mode="after")
-    def _karras_sigmas_need_sigmas(self) -> "SchedulerConfig":
-        if self.use_karras_sigmas and self.name == "ddim":
-            raise ValueError("use_karras_sigmas: only with dpmsolver++ or euler, not with ddim")
-        return self
-
-    def options(self) -> dict[str, Any]:
-        """Options that override those of the pretrained scheduler."""
-        options: dict[str, Any] = {"timestep_spacing": self.timestep_spacing}
-        if self.name != "ddim":
-            options["use_karras_sigmas"] = self.use_karras_sigmas
-        return options
 
 
 class StepsConfig(Settings):

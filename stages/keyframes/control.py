@@ -25,7 +25,7 @@ SHARED = ("in_channels", "block_out_channels", "cross_attention_dim", "addition_
 """Of the configuration, what a ControlNet and the UNet that it was made for have in common."""
 
 
-class Control:
+class ControlNetGuide:
     """A ControlNet for the UNet of a pipeline."""
 
     def __init__(self, pipeline: Any, config: ControlNetConfig, model: ModelConfig) -> None:

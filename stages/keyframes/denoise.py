@@ -13,10 +13,10 @@ from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
 from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
-from storyreel.stages.keyframes.control import Control
+from storyreel.stages.keyframes.control import ControlNetGuide
 from storyreel.stages.models.attention import (
+    AttentionPlan,
     LockStep,
-    Plan,
     Positions,
     ReadReferences,
     RecordReferences,
@@ -26,6 +26,7 @@ from storyreel.stages.models.attention import (
     sample_positions,
     window,
 )
+from storyreel.stages.models.denoising import guide
 from storyreel.stages.models.loading import PromptEmbeds
 from storyreel.stages.seeds import derive_seed
 
@@ -67,12 +68,7 @@ class Pass:
 
     panels: tuple[int, ...]
     branches: tuple[int, ...]
-    plan: Plan | None
-
-
-def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Normal noise from a CPU generator, so that every device renders alike."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    plan: AttentionPlan | None
 
 
 class Denoiser:
@@ -84,7 +80,7 @@ class Denoiser:
         scheduler: Any,
         attention: StoryAttention,
         config: KeyframesConfig,
-        control: Control | None = None,
+        control: ControlNetGuide | None = None,
     ) -> None:
         self._unet = unet
         self._control = control
@@ -230,13 +226,6 @@ class Denoiser:
         size = (self._config.height, self._config.width)
         sizes_and_crop = pooled.new_tensor([*size, 0, 0, *size])
         return {"text_embeds": pooled, "time_ids": sizes_and_crop.expand(len(pooled), -1)}
-
-
-def guide(branches: Tensor, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance: (G, ...) of [negative, positive], or of positive alone -> (...)."""
-    if len(branches) == 1:
-        return branches[0]
-    return branches[0] + guidance_scale * (branches[1] - branches[0])
 
 
 def passes(

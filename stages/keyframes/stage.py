@@ -1,7 +1,6 @@
 """The keyframes stage: the panels of one story in, published PNGs out."""
 
 import io
-import os
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -15,10 +14,11 @@ from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
 from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
-from storyreel.stages.keyframes.control import Control, to_control_image
-from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, chunks, draw_noise
+from storyreel.stages.keyframes.control import ControlNetGuide, to_control_image
+from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, chunks
 from storyreel.stages.keyframes.image_prompt import ImagePrompt
 from storyreel.stages.models.attention import assert_installed, install_attention
+from storyreel.stages.models.denoising import draw_noise, use_deterministic_kernels
 from storyreel.stages.models.loading import PromptEmbeds, encode_prompts, load_pipeline
 from storyreel.stages.models.schedulers import build_scheduler
 from storyreel.stages.output.records import Keyframe, Panel
@@ -227,13 +227,6 @@ class KeyframesStage:
         )
 
 
-def use_deterministic_kernels() -> None:
-    """Make this process render the same bytes every time on the same kind of hardware."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.use_deterministic_algorithms(mode=True)
-    torch.backends.cudnn.benchmark = False
-
-
 def _check_size(pipeline: Any, config: KeyframesConfig) -> None:
     multiple = pipeline.vae_scale_factor
     for name, value in (("width", config.width), ("height", config.height)):
@@ -247,10 +240,10 @@ def _load_image_prompt(pipeline: Any, config: KeyframesConfig) -> ImagePrompt | 
     return ImagePrompt(pipeline, config.image_prompt, config.model)
 
 
-def _load_control(pipeline: Any, config: KeyframesConfig) -> Control | None:
+def _load_control(pipeline: Any, config: KeyframesConfig) -> ControlNetGuide | None:
     if config.controlnet is None:
         return None
-    return Control(pipeline, config.controlnet, config.model)
+    return ControlNetGuide(pipeline, config.controlnet, config.model)
 
 
 def _without_absent_characters(unit: KeyframesUnit) -> KeyframesUnit:

@@ -164,7 +164,7 @@ def sample_positions(
     return order[:, :num_sampled].sort(dim=1).values
 
 
-class Plan(Protocol):
+class AttentionPlan(Protocol):
     """Which tokens the panels of one UNet call attend to."""
 
     num_panels: int
@@ -239,10 +239,10 @@ class StoryAttention:
 
     def __init__(self, layers: tuple[str, ...]) -> None:
         self.layers = layers
-        self.plan: Plan | None = None
+        self.plan: AttentionPlan | None = None
 
     @contextmanager
-    def following(self, plan: Plan | None) -> Iterator[None]:
+    def following(self, plan: AttentionPlan | None) -> Iterator[None]:
         """Inside, UNet calls follow `plan`; without a plan self-attention is plain."""
         self.plan = plan
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import storyreel
 from storyreel.stages.output.storage import checksum
@@ -34,6 +34,30 @@ class ModelConfig(Settings):
     """Number format of the weights on the worker."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the weights are held."""
+
+
+class SchedulerConfig(Settings):
+    """The sampler; all are deterministic. The noise schedule itself comes from the model."""
+
+    name: Literal["ddim", "dpmsolver++", "euler"] = "ddim"
+    """"dpmsolver++" is of second order and needs fewer steps."""
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "trailing"
+    """How the steps are spread over the noise levels, as diffusers names it."""
+    use_karras_sigmas: bool = False
+    """Noise levels of Karras et al. (arXiv 2206.00364); not with ddim."""
+
+    @model_validator(mode="after")
+    def _karras_sigmas_need_sigmas(self) -> "SchedulerConfig":
+        if self.use_karras_sigmas and self.name == "ddim":
+            raise ValueError("use_karras_sigmas: only with dpmsolver++ or euler, not with ddim")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Options that override those of the pretrained scheduler."""
+        options: dict[str, Any] = {"timestep_spacing": self.timestep_spacing}
+        if self.name != "ddim":
+            options["use_karras_sigmas"] = self.use_karras_sigmas
+        return options
 
 
 class PartConfig(Settings):

@@ -4,7 +4,7 @@ from typing import Any
 
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from storyreel.stages.keyframes.config import SchedulerConfig
+from storyreel.stages.models.config import SchedulerConfig
 
 SCHEDULERS = {
     "ddim": DDIMScheduler,

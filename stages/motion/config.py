@@ -5,8 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from storyreel.stages.keyframes.config import SchedulerConfig
-from storyreel.stages.models.config import IPAdapterConfig, ModelConfig, PartConfig
+from storyreel.stages.models.config import IPAdapterConfig, ModelConfig, PartConfig, SchedulerConfig
 from storyreel.stages.settings import Settings
 
 

@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
-from storyreel.stages.keyframes.denoise import guide
+from storyreel.stages.models.denoising import guide
 from storyreel.stages.motion.config import Anchor, DenoiseConfig
 
 Conditions = Tensor | tuple[Tensor, list[Tensor]]

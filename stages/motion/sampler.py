@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
-from storyreel.stages.keyframes.denoise import draw_noise
 from storyreel.stages.models.attention import LockStep, assert_installed, install_attention, readers
+from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import encode_prompts
 from storyreel.stages.models.schedulers import build_scheduler
 from storyreel.stages.motion.config import MotionConfig

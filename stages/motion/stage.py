@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
-from storyreel.stages.keyframes.stage import use_deterministic_kernels
+from storyreel.stages.models.denoising import use_deterministic_kernels
 from storyreel.stages.motion.config import MotionConfig, RendererKind
 from storyreel.stages.motion.frames import (
     Pixels,

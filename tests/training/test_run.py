@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from storyreel.stages.motion.predictor import SemanticMotionPredictor
-from storyreel.training.__main__ import Run
+from storyreel.training.__main__ import TrainingRun
 from storyreel.training.config import TrainingConfig
 
 CONFIG = """
@@ -173,7 +173,7 @@ def test_the_work_of_another_configuration_is_not_mixed_with_this_one(
     before = written(work / "work")
     (work / "other.toml").write_text(CONFIG.replace("num_images = 12", "num_images = 16"))
     with pytest.raises(ValueError, match="another configuration"):
-        Run(TrainingConfig.read(work / "other.toml"), work / "work")
+        TrainingRun(TrainingConfig.read(work / "other.toml"), work / "work")
     assert written(work / "work") == before
 
 

