@@ -167,11 +167,12 @@ def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
     """The lines, each up to a byte more than it may have."""
-    buffered = io.BufferedReader(file)  # type: ignore[type-var] # remote files know no limit
-    while line := buffered.readline(MAX_ROW_BYTES + 1):
-        yield line
-        while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-            line = buffered.readline(MAX_ROW_BYTES + 1)
+    # Remote files have no limit of their own on the length of a line.
+    with io.BufferedReader(file) as buffered:  # type: ignore[type-var]
+        while line := buffered.readline(MAX_ROW_BYTES + 1):
+            yield line
+            while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+                line = buffered.readline(MAX_ROW_BYTES + 1)
 
 
 def _json_object(line: bytes) -> Mapping[str, Any] | Exception:

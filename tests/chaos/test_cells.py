@@ -51,7 +51,7 @@ QUICK = {
 
 def cells(failure: str) -> pytest.MarkDecorator:
     """One test for each stage."""
-    marks = [[] if (failure, stage) in QUICK else [pytest.mark.chaos] for stage in STAGES]
+    marks = [[] if (failure, stage) in QUICK else [pytest.mark.slow] for stage in STAGES]
     stages = [pytest.param(s, marks=m, id=s) for s, m in zip(STAGES, marks, strict=True)]
     return pytest.mark.parametrize("stage", stages)
 

@@ -47,7 +47,7 @@ def poisons() -> list[Trouble]:
     return troubles
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_poisonous_stories_are_quarantined_with_their_class_and_no_other_story_is_affected(
     starter: Starter, prefect_server: PrefectServer, tmp_path: Path

@@ -1,6 +1,6 @@
 """Fuzz of everything that strangers can hand us: never a traceback, a hang, or a file outside.
 
-`make test` tries a hundred inputs of each kind, `make chaos` 100,000 in all.
+`make test` tries a hundred inputs of each kind, `make test-all` 100,000 in all.
 """
 
 import contextlib
