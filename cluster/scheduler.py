@@ -20,7 +20,6 @@ from storyreel.stages.heartbeat import Pulse
 from storyreel.stages.output.commits import commit_failure, read_attempts, record_attempt
 from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.records import Failure
-from storyreel.stages.output.storage import Output
 
 MAX_LOAD_FAILURES = 3
 """Failures to load in a row after which a pool gives up, if no actor has loaded or still may."""
@@ -65,7 +64,7 @@ class Scheduler:
         self._name = contents.name
         self._config = config
         self._callbacks = callbacks
-        self._output = Output(contents.output_url)
+        self._output = contents.output
         self._messages: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._crew = Crew(contents, config, self._post_answer)
         self._queue = Queue()
