@@ -55,3 +55,18 @@ class FilmUnit:
     story_id: str
     shard: Shard
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringUnit:
+    """A story with a film, to score from the manifests of `shard`."""
+
+    story_id: str
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceUnit:
+    """A folder or URL of pictures to compare keyframes with; workers must be able to read it."""
+
+    url: str

@@ -103,7 +103,7 @@ def evaluate(
         config = read_config(job.output, overrides or ())
     else:
         config = load_config(config_name, overrides=overrides or ())
-    evaluation = evaluate_job(job, config.scoring, reference)
+    evaluation = evaluate_job(job, config, reference)
     if as_json:
         sys.stdout.write(json.dumps(evaluation.as_json(), ensure_ascii=False) + "\n")
     else:

@@ -239,8 +239,8 @@ class _Page:
 
     def _efficiency(self, rates: dict[str, StageRate], wall_s: float) -> Iterator[str]:
         """The share of its actors' time in which each pool was at work in this run."""
-        sizes = {name: pool["num_actors"] for name, pool in self._config.pools.model_dump().items()}
-        for pool, num_actors in sizes.items():
+        for pool in dict.fromkeys(spec.pool for spec in self._job.stages):
+            num_actors = getattr(self._config.pools, pool).num_actors
             busy_s = sum(
                 _actor_seconds(rates.get(spec.name)) - _actor_seconds(self._rates.get(spec.name))
                 for spec in self._job.stages.in_pool(pool)

@@ -21,7 +21,8 @@ from benchmarks.fidelity.statistics import (
     share_difference_interval,
     share_interval,
 )
-from storyreel.stages.scoring.measures.truth import Seen, SeenFigure
+from storyreel.stages.scoring.measures.truth import Seen
+from storyreel.stages.scoring.records import SeenFigure
 from storyreel.training import world
 from storyreel.training.config import TruthConfig
 from storyreel.training.parts.truth import build_estimator
