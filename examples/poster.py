@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import av
 from PIL import Image, ImageDraw, ImageOps
@@ -54,8 +55,8 @@ class PosterStage:
 
     def _middle_frame(self, film: Film) -> Image.Image:
         file = File(path=film.path, size=film.size, sha256=film.sha256)
-        with av.open(io.BytesIO(self._output.read_checked(file))) as video:
-            frame = next(islice(video.decode(video=0), film.num_frames // 2, None))
+        with av.open(io.BytesIO(self._output.read_checked(file)), "r") as video:
+            frame: Any = next(islice(video.decode(video=0), film.num_frames // 2, None))
             picture: Image.Image = frame.to_image()
         return picture
 
