@@ -21,8 +21,8 @@ from benchmarks.timeline import read_work
 from storyreel.cluster.crew import environment
 from storyreel.flows.job.config import RenderConfig, load_config
 from storyreel.flows.job.job import Job, open_job, read_job
-from storyreel.flows.run.render import run_render, stage_factories
-from storyreel.flows.run.shards import STAGES, ShardPipeline
+from storyreel.flows.run.render import run_render
+from storyreel.flows.run.shards import stages_of
 from storyreel.stages.output.storage import Output
 
 RENDER_STAGES = ("keyframes", "motion")
@@ -63,16 +63,13 @@ def main() -> None:
 
 def run_bare(job: Job, config: RenderConfig) -> float:
     """Render a job in a loop; seconds of `RENDER_STAGES`, without the time that the models load."""
-    stages = {name: make() for name, make in stage_factories(job, config).items()}
+    stages = {spec.name: spec.factory(job.output.url, config)() for spec in job.stages}
     seconds = 0.0
     for shard in job.shards:
-        pipeline = ShardPipeline(
-            job.output, shard, fingerprint=job.fingerprint, fps=config.films.fps
-        )
-        for name in STAGES:
-            stage = pipeline.stage(name)
+        for stage in stages_of(job, shard, config):
+            name = stage.spec.name
             start = time.perf_counter()
-            made = [stages[name](unit.argument) for unit in stage.units()]
+            made = [stages[name](work.argument) for work in stage.units()]
             stage.seal([record for records in made for record in records])
             seconds += time.perf_counter() - start if name in RENDER_STAGES else 0.0
     return seconds

@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
+from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job, read_config, read_job
-from storyreel.flows.plans.plan import Plan, make_plan
+from storyreel.flows.job.stages import STAGES
+from storyreel.flows.plans.plan import JobPlan, make_plan
 from storyreel.flows.plans.rates import StageMeter, StageRate
-from storyreel.flows.run.shards import STAGES, ShardPipeline
+from storyreel.flows.run.shards import stages_of
 from storyreel.stages.output.commits import Commit, read_commit, read_progress
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Story
@@ -50,7 +52,7 @@ def main() -> None:
 def hold(output: Output, sample_size: int, draws: int) -> dict[str, Outcome]:
     """Plan the job at `output` from samples of its stories, and hold it against the whole."""
     config = read_config(output)
-    units = read_units(read_job(output), config.films.fps)
+    units = read_units(read_job(output), config)
     boards = {board.story_id: board for unit in units["prompts"] for board in unit.records}
     stories = [s for s in read_manifests(output, "stories", Story) if s.story_id in boards]
     chance = random.Random(0)  # noqa: S311, no secret
@@ -61,20 +63,19 @@ def hold(output: Output, sample_size: int, draws: int) -> dict[str, Outcome]:
         plans.append(
             make_plan(stories, len(stories), lambda s: (boards[s.story_id],), config, rates)
         )
-    return {stage: _outcome(plans, stage, _actor_hours(units[stage])) for stage in STAGES}
+    return {stage: _outcome(plans, stage, _actor_hours(units[stage])) for stage in STAGES.names}
 
 
-def read_units(job: Job, fps: int) -> dict[str, list[Commit[Any]]]:
+def read_units(job: Job, config: RenderConfig) -> dict[str, list[Commit[Any]]]:
     """The units of a job that were done, by stage."""
-    units: dict[str, list[Commit[Any]]] = {name: [] for name in STAGES}
+    units: dict[str, list[Commit[Any]]] = {name: [] for name in STAGES.names}
     for shard in job.shards:
-        pipeline = ShardPipeline(job.output, shard, fingerprint=job.fingerprint, fps=fps)
-        for stage in map(pipeline.stage, STAGES):
-            done = read_progress(job.output, stage.name, shard).done
-            units[stage.name] += [
-                read_commit(job.output, unit.id, stage.record)
-                for unit in stage.units()
-                if unit.id.name in done
+        for stage in stages_of(job, shard, config):
+            done = read_progress(job.output, stage.spec.name, shard).done
+            units[stage.spec.name] += [
+                read_commit(job.output, work.unit, stage.spec.record)
+                for work in stage.units()
+                if work.unit.name in done
             ]
     return units
 
@@ -82,14 +83,14 @@ def read_units(job: Job, fps: int) -> dict[str, list[Commit[Any]]]:
 def rates_of(units: dict[str, list[Commit[Any]]], story_ids: set[str]) -> dict[str, StageRate]:
     """The rates that the units of some stories would have given."""
     rates = {}
-    for stage in STAGES:
-        meter = StageMeter()
-        for unit in units[stage]:
+    for spec in STAGES:
+        meter = StageMeter(spec)
+        for unit in units[spec.name]:
             if unit.records[0].story_id in story_ids:
                 meter.took(unit.seconds)
                 meter.made(unit.records)
         if (rate := meter.rate()) is not None:
-            rates[stage] = rate
+            rates[spec.name] = rate
     return rates
 
 
@@ -97,7 +98,7 @@ def _actor_hours(units: Iterable[Commit[Any]]) -> float:
     return sum(unit.seconds for unit in units) / 3600
 
 
-def _outcome(plans: list[Plan], stage: str, actual: float) -> Outcome:
+def _outcome(plans: list[JobPlan], stage: str, actual: float) -> Outcome:
     estimates = [one.actor_hours for plan in plans for one in plan.stages if one.stage == stage]
     return Outcome(
         held=fmean(estimate.low <= actual <= estimate.high for estimate in estimates),

@@ -13,37 +13,18 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.simulated import film_of, finish_shard
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job, open_job, read_job
-from storyreel.flows.run.shards import STAGES
+from storyreel.flows.job.stages import STAGES
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.commits import Commit, UnitId, commit, read_progress
-from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
-from storyreel.stages.output.records import Failure, Film, Story
+from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
+from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
 
-SHA256 = "0" * 64
-
-
-def film_of(story_id: str) -> Film:
-    """A film's record; there are no files behind it."""
-    return Film(
-        story_id=story_id,
-        path=f"films/{story_id}.mp4",
-        size=1,
-        sha256=SHA256,
-        subtitles_path=f"films/{story_id}.srt",
-        subtitles_size=1,
-        subtitles_sha256=SHA256,
-        sheet_path=f"films/{story_id}.png",
-        sheet_size=1,
-        sheet_sha256=SHA256,
-        num_frames=480,
-        fps=8,
-        duration_s=60.0,
-        width=512,
-        height=512,
-    )
+FRAMES = 480
+"""Frames of a film: a minute at 8 frames per second."""
 
 
 def lay_out(folder: Path, num_stories: int) -> None:
@@ -56,16 +37,9 @@ def lay_out(folder: Path, num_stories: int) -> None:
     output = Output(str(folder / "job"))
     job = open_job(output, str(folder / "stories.jsonl"), load_config("pocket"))
     for shard in job.shards[:-1]:
-        seal(output, shard)
+        stories = read_manifest(output, manifest_path("stories", shard), Story)
+        finish_shard(output, shard, [film_of(story.story_id, FRAMES) for story in stories])
     half_do(job, job.shards[-1])
-
-
-def seal(output: Output, shard: Shard) -> None:
-    """Write the last manifests of a shard."""
-    stories = read_manifest(output, manifest_path("stories", shard), Story)
-    films = [film_of(story.story_id) for story in stories]
-    write_manifest(output, manifest_path("films", shard), Film, films)
-    write_manifest(output, manifest_path("failures", shard), Failure, [])
 
 
 def half_do(job: Job, shard: Shard) -> None:
@@ -73,7 +47,7 @@ def half_do(job: Job, shard: Shard) -> None:
     stories = read_manifest(job.output, manifest_path("stories", shard), Story)
     for story in stories[::2]:
         unit = UnitId(stage="films", shard=shard, story_id=story.story_id)
-        films = (film_of(story.story_id),)
+        films = (film_of(story.story_id, FRAMES),)
         made = Commit(records=films, attempts=1, worker="", seconds=1.0, hardware="")
         commit(job.output, unit, made)
 
@@ -97,7 +71,7 @@ def scan(folder: Path) -> dict[str, float]:
     unfinished = job.unfinished()
     lap("find unfinished shards")
     for shard in unfinished:
-        for stage in STAGES:
+        for stage in STAGES.names:
             read_progress(output, stage, shard)
     lap("progress of their units")
     summarize(job)

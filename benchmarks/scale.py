@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,9 @@ from benchmarks import simulated
 from benchmarks.timeline import Efficiency, measure, read_work
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job, open_job
+from storyreel.flows.job.stages import STAGES
 from storyreel.flows.run.prefect_server import prefect_api
 from storyreel.flows.run.render import render_flow, run_render
-from storyreel.flows.run.shards import STAGES
 from storyreel.flows.run.task_runs import read_task_runs
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.storage import Output
@@ -153,7 +152,7 @@ def run_job(
     )
     job = open_job(Output(str(folder / "job")), str(folder / "stories.jsonl"), config)
     start = time.monotonic()
-    state = run_render(job, config, render_flow(partial(simulated.factories, speed=speed)))
+    state = run_render(job, config, render_flow(simulated.stage_table(speed=speed)))
     return job, time.monotonic() - start, state.state_details.flow_run_id
 
 
@@ -180,7 +179,7 @@ def memory() -> Iterator[list[float]]:
 def _units_in_ui(client: Any, job: Job) -> dict[str, int]:
     """The units done that the progress artifacts tell, by stage."""
     told = {}
-    for stage in STAGES:
+    for stage in STAGES.names:
         key = f"job-{job.fingerprint[:8]}-{stage}"
         artifact = client.request("GET", "/artifacts/{key}/latest", path_params={"key": key}).json()
         told[stage] = int(artifact["description"].split()[1])  # "motion: 34 of 34"
@@ -189,7 +188,7 @@ def _units_in_ui(client: Any, job: Job) -> dict[str, int]:
 
 def _units_done(job: Job) -> Counter[str]:
     output = Path(job.output.url)
-    return Counter({s: len(list(output.glob(f"units/{s}/*/*.done.json"))) for s in STAGES})
+    return Counter({s: len(list(output.glob(f"units/{s}/*/*.done.json"))) for s in STAGES.names})
 
 
 def draw(busy: dict[int, float]) -> Image.Image:

@@ -1,8 +1,8 @@
-"""A simulated renderer: stages that sleep and write tiny files, in the real flow.
+"""Simulated stages for benchmarks and tests: they sleep and write tiny files, in the real flow.
 
-Everything around the stages is the product's own: pools, actors, commit records, manifests, Prefect
-flow, lock, control record. The stages import no torch, so that many actors fit on one machine. What
-they write is real, only small: PNG keyframes, lossless clips, and films of as many frames.
+All the rest is the product's own code: pools, actors, commit records, manifests, Prefect flow,
+lock, control record. The stages do not import torch, so that many actors fit on one machine. Their
+files are real but small: PNG keyframes, lossless clips, films with the right number of frames.
 """
 
 import io
@@ -11,19 +11,20 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from storyreel.cluster.worker import StageFactory
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.job import Job
-from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
+from storyreel.flows.job.stage_table import StageTable
+from storyreel.flows.job.stages import STAGES
+from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
 from storyreel.stages.output.records import (
     Clip,
+    Failure,
     File,
     Film,
     Keyframe,
@@ -35,7 +36,7 @@ from storyreel.stages.output.records import (
 )
 from storyreel.stages.output.storage import Output
 from storyreel.stages.seeds import derive_seed
-from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit
+from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit, StageFactory
 from storyreel.stages.video import write_clip
 
 SIZE = 8
@@ -85,15 +86,19 @@ def make_rows(num_stories: int) -> Iterator[str]:
         yield json.dumps({"story_id": f"s{index:06d}", "text": " ".join(sentences)})
 
 
-def factories(job: Job, _config: RenderConfig, *, speed: float = 1.0) -> dict[str, StageFactory]:
-    """The simulated stages of a job, so many times faster than `SECONDS_PER_ITEM` says."""
-    url = job.output.url
-    return {
-        "prompts": partial(SimulatedPrompts, speed=speed),
-        "keyframes": partial(SimulatedKeyframes, output_url=url, speed=speed),
-        "motion": partial(SimulatedMotion, output_url=url, speed=speed),
-        "films": partial(SimulatedFilms, output_url=url, speed=speed),
+def stage_table(*, speed: float = 1.0) -> StageTable:
+    """The simulated stages, `speed` times faster than `SECONDS_PER_ITEM` says."""
+    classes = {
+        "prompts": SimulatedPrompts,
+        "keyframes": SimulatedKeyframes,
+        "motion": SimulatedMotion,
+        "films": SimulatedFilms,
     }
+
+    def factory(simulated: type) -> Callable[[str, RenderConfig], StageFactory]:
+        return lambda url, _config: partial(simulated, output_url=url, speed=speed)
+
+    return STAGES.with_factories({name: factory(cls) for name, cls in classes.items()})
 
 
 def seconds_of(stage: str, num_items: int, *name: str | int) -> float:
@@ -106,7 +111,8 @@ def seconds_of(stage: str, num_items: int, *name: str | int) -> float:
 class SimulatedPrompts:
     """Makes every sentence a panel."""
 
-    def __init__(self, *, speed: float) -> None:
+    def __init__(self, *, output_url: str, speed: float) -> None:
+        del output_url  # publishes no file; all simulated stages are constructed alike
         self._speed = speed
 
     def __call__(self, story: Story) -> tuple[Storyboard]:
@@ -160,23 +166,8 @@ class SimulatedMotion:
         length = seconds_of("motion", shot.num_frames, shot.story_id, shot.shot_index)
         time.sleep(length / self._speed)
         path = f"clips/{shot.story_id}/{shot.shot_index:04d}.mkv"
-        file = _publish_video(self._output, path, shot.num_frames, shot.seed)
-        return (
-            Clip(
-                story_id=shot.story_id,
-                shot_index=shot.shot_index,
-                kind=shot.kind,
-                path=file.path,
-                size=file.size,
-                sha256=file.sha256,
-                num_frames=shot.num_frames,
-                width=SIZE,
-                height=SIZE,
-                seed=shot.seed,
-                endpoint_closeness=1.0,
-                endpoint_jump=1.0,
-            ),
-        )
+        frames = np.full((shot.num_frames, SIZE, SIZE, 3), _colour(shot.seed), dtype=np.uint8)
+        return (clip_of(shot, publish_video(self._output, path, frames, FPS)),)
 
 
 class SimulatedFilms:
@@ -192,12 +183,13 @@ class SimulatedFilms:
         num_frames = 1 + self._frames(unit.shard).get(unit.story_id, 0)
         time.sleep(seconds_of("films", num_frames, unit.story_id) / self._speed)
         base = f"films/{unit.story_id}"
-        film = _publish_video(self._output, f"{base}.mp4", num_frames, 0)
+        frames = np.zeros((num_frames, SIZE, SIZE, 3), dtype=np.uint8)
+        film = publish_video(self._output, f"{base}.mp4", frames, FPS)
         subtitles = self._output.publish(f"{base}.srt", b"1\n00:00:00,000 --> 00:00:01,000\nFox\n")
         png = io.BytesIO()
         Image.new("RGB", (SIZE, SIZE)).save(png, "PNG")
         sheet = self._output.publish(f"{base}.png", png.getvalue())
-        return (_film(unit.story_id, num_frames, (film, subtitles, sheet)),)
+        return (film_of(unit.story_id, num_frames, (film, subtitles, sheet)),)
 
     def _read_frames(self, shard: Shard) -> dict[str, int]:
         """Frames of each story's clips, the first keyframe left out."""
@@ -235,8 +227,28 @@ def _shot(story: Story, index: int, text: str) -> Shot:
     )
 
 
-def _film(story_id: str, num_frames: int, files: tuple[File, File, File]) -> Film:
-    video, subtitles, sheet = files
+def clip_of(shot: Shot, file: File) -> Clip:
+    """The record of a shot's clip."""
+    return Clip(
+        story_id=shot.story_id,
+        shot_index=shot.shot_index,
+        kind=shot.kind,
+        path=file.path,
+        size=file.size,
+        sha256=file.sha256,
+        num_frames=shot.num_frames,
+        width=SIZE,
+        height=SIZE,
+        seed=shot.seed,
+        endpoint_closeness=1.0,
+        endpoint_jump=1.0,
+    )
+
+
+def film_of(story_id: str, num_frames: int, files: Sequence[File] = ()) -> Film:
+    """The record of a film; without `files` (video, subtitles, sheet) it names ones not there."""
+    paths = (f"films/{story_id}.{suffix}" for suffix in ("mp4", "srt", "png"))
+    video, subtitles, sheet = files or [File(path=p, size=1, sha256="0" * 64) for p in paths]
     return Film(
         story_id=story_id,
         path=video.path,
@@ -256,13 +268,21 @@ def _film(story_id: str, num_frames: int, files: tuple[File, File, File]) -> Fil
     )
 
 
-def _colour(seed: int) -> tuple[int, int, int]:
-    return seed % 256, seed // 256 % 256, seed // 65536 % 256
+def finish_shard(
+    output: Output, shard: Shard, films: Sequence[Film], failures: Sequence[Failure] = ()
+) -> None:
+    """Write the manifests by which a shard counts as finished, without rendering it."""
+    write_manifest(output, manifest_path("films", shard), Film, films)
+    write_manifest(output, manifest_path("failures", shard), Failure, failures)
 
 
-def _publish_video(output: Output, path: str, num_frames: int, seed: int) -> File:
-    frames = np.full((num_frames, SIZE, SIZE, 3), _colour(seed), dtype=np.uint8)
+def publish_video(output: Output, path: str, frames: np.ndarray, fps: int) -> File:
+    """Publish frames, uint8 (F, H, W, 3), as a lossless video."""
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "video.mkv"
-        write_clip(local, frames, FPS)
+        write_clip(local, frames, fps)
         return output.publish_file(path, local)
+
+
+def _colour(seed: int) -> tuple[int, int, int]:
+    return seed % 256, seed // 256 % 256, seed // 65536 % 256

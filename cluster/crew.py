@@ -14,8 +14,10 @@ import ray
 from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.nodes import Nodes
 from storyreel.cluster.queue import Entry
-from storyreel.cluster.worker import StageFactory, Worker
+from storyreel.cluster.worker import Worker
 from storyreel.stages.heartbeat import Pulse
+from storyreel.stages.output.storage import Output
+from storyreel.stages.units import StageFactory
 
 MAX_BACKOFF_S = 60.0
 MAX_PAUSE_S = 2.0
@@ -76,7 +78,7 @@ class Contents:
 
     name: str
     stages: Mapping[str, StageFactory]
-    output_url: str
+    output: Output
     num_threads: int
 
 
@@ -231,7 +233,7 @@ class Crew:
             runtime_env={"env_vars": environment(self._contents.num_threads)},
         )
         actor = options.remote(
-            name=name, stages=self._contents.stages, output_url=self._contents.output_url
+            name=name, stages=self._contents.stages, output=self._contents.output
         )
         member = Member(name=name, label=name, actor=actor, avoiding=avoiding)
         self._members.append(member)

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from storyreel.stages.output.patience import StorageError
+from storyreel.stages.output.storage import NotHeldError
 
 MAX_MESSAGE = 1000
 """Characters of an error's message that are kept."""
@@ -33,7 +34,7 @@ class ErrorClass(StrEnum):
     NODE_LOST = "node_lost"
     """The worker went with its whole machine; no unit is blamed for that."""
     STORAGE = "storage"
-    """Storage has not served for longer than is waited for it; nor for that."""
+    """Storage has failed for too long, or another run holds the output; no unit is blamed."""
 
 
 class PoolEndedError(RuntimeError):
@@ -49,7 +50,7 @@ def classify(error: Exception) -> ErrorClass:
     text = str(error).lower()
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ErrorClass.OUT_OF_MEMORY
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError | NotHeldError):
         return ErrorClass.STORAGE
     if isinstance(error, RuntimeError):
         if "out of memory" in text or "can't allocate memory" in text:

@@ -13,8 +13,9 @@ from storyreel.cluster.nodes import is_local
 from storyreel.cluster.queue import Entry
 from storyreel.cluster.scheduler import Callbacks, Scheduler
 from storyreel.cluster.work import Work
-from storyreel.cluster.worker import StageFactory
 from storyreel.stages.output.records import Failure
+from storyreel.stages.output.storage import Output
+from storyreel.stages.units import StageFactory
 
 
 class Pool:
@@ -30,7 +31,7 @@ class Pool:
         *,
         name: str,
         stages: Mapping[str, StageFactory],
-        output_url: str,
+        output: Output,
         config: PoolConfig,
         num_threads: int,
         admit: Callable[[str], bool] | None = None,
@@ -41,7 +42,9 @@ class Pool:
         Args:
             name: names the pool's workers in logs and records.
             stages: for the name of each stage, what constructs it on a worker.
-            output_url: where units are committed; every node must reach it under this URL.
+            output: where units are committed; sent to the workers by pickle, and every node must
+                reach its URL. An output that is held under a lock refuses commits once the lock is
+                lost (`flows.job.lock.HeldOutput`).
             config: how many actors, and what each needs.
             num_threads: threads of a stage's numerical code; they shape the bytes it makes.
             admit: asked with a stage's name before a unit of it is handed to an actor; "no" means
@@ -55,9 +58,7 @@ class Pool:
         """
         if is_local():  # a cluster may get the nodes later
             check_placeable(name, config)
-        contents = Contents(
-            name=name, stages=dict(stages), output_url=output_url, num_threads=num_threads
-        )
+        contents = Contents(name=name, stages=dict(stages), output=output, num_threads=num_threads)
         self._name = name
         self._stages = frozenset(stages)
         self._order = itertools.count()

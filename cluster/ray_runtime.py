@@ -27,12 +27,17 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def connected(config: ClusterConfig) -> Iterator[None]:
-    """Ray for the time of the context; a local one is stopped at its end.
+    """Connect to Ray for the time of the context; a local Ray is stopped at its end.
+
+    If this process is connected already, as in a notebook, that connection is used and stays.
 
     Raises:
         ConnectionError: the configured cluster cannot be reached, or does not accept our token, or
-            a local Ray does not start.
+            this process is connected to another one, or a local Ray does not start.
     """
+    if ray.is_initialized() and config.address in (None, ray.get_runtime_context().gcs_address):
+        yield
+        return
     with _own_sigterm():
         if config.address is None:
             _start_local(config)

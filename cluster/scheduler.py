@@ -13,14 +13,12 @@ from typing import Any
 from storyreel.cluster.answers import has_died, outcome
 from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.crew import Call, Contents, Crew, Member
-from storyreel.cluster.errors import ErrorClass, PoolEndedError, describe
+from storyreel.cluster.errors import ErrorClass, PoolEndedError, classify, describe
 from storyreel.cluster.queue import Entry, Queue
 from storyreel.cluster.work import Done, Problem
 from storyreel.stages.heartbeat import Pulse
 from storyreel.stages.output.commits import commit_failure, read_attempts, record_attempt
-from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.records import Failure
-from storyreel.stages.output.storage import Output
 
 MAX_LOAD_FAILURES = 3
 """Failures to load in a row after which a pool gives up, if no actor has loaded or still may."""
@@ -65,7 +63,7 @@ class Scheduler:
         self._name = contents.name
         self._config = config
         self._callbacks = callbacks
-        self._output = Output(contents.output_url)
+        self._output = contents.output
         self._messages: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._crew = Crew(contents, config, self._post_answer)
         self._queue = Queue()
@@ -111,7 +109,7 @@ class Scheduler:
             return error
         except Exception as error:  # storage or Ray is gone: whoever waits for a unit is told
             logger.exception("pool %s: cannot go on", self._name)
-            kind = _StorageGoneError if isinstance(error, StorageError) else PoolEndedError
+            kind = _StorageGoneError if classify(error) is ErrorClass.STORAGE else PoolEndedError
             ended = kind(f"pool {self._name}: cannot go on: {describe(error)}")
             ended.__cause__ = error
             return ended
@@ -383,7 +381,7 @@ class _CancelledError(PoolEndedError):
 
 
 class _StorageGoneError(PoolEndedError):
-    """Storage has not served for longer than is waited for it."""
+    """The output cannot be written: storage has failed for too long, or another run holds it."""
 
 
 def _refuse(entry: Entry, ended: Exception) -> None:

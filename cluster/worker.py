@@ -3,8 +3,8 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import ray
 
@@ -14,9 +14,7 @@ from storyreel.stages.hardware import hardware_class
 from storyreel.stages.heartbeat import Pulse, followed
 from storyreel.stages.output.commits import Commit, commit, record_attempt
 from storyreel.stages.output.storage import Output
-
-Stage: TypeAlias = Callable[[Any], tuple[Any, ...]]
-"""Does the work of one unit: publishes its files and returns their records."""
+from storyreel.stages.units import Stage, StageFactory
 
 
 @runtime_checkable
@@ -28,9 +26,6 @@ class Shrinkable(Protocol):
         ...
 
 
-StageFactory: TypeAlias = Callable[[], Stage]
-"""Makes a stage on the worker, models loaded; travels by pickle (a class, a partial of one)."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -40,10 +35,10 @@ class Worker:
     While one thread does that, another one answers `place` and `beat`.
     """
 
-    def __init__(self, *, name: str, stages: Mapping[str, StageFactory], output_url: str) -> None:
+    def __init__(self, *, name: str, stages: Mapping[str, StageFactory], output: Output) -> None:
         self._name = f"{name}@{socket.gethostname()}"
         self._factories = stages
-        self._output = Output(output_url)
+        self._output = output
         self._stages: dict[str, Stage] = {}
         self._pulse = Pulse()
 

@@ -1,14 +1,22 @@
-"""The arguments of the stages after prompts: plain values, importable without a model."""
+"""The arguments that stages are called with: plain values, importable without torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Keyframe, Panel, Shot
 
+Stage: TypeAlias = Callable[[Any], tuple[Any, ...]]
+"""Does the work of one unit: publishes its files and returns their records."""
+
+StageFactory: TypeAlias = Callable[[], Stage]
+"""Constructs a stage on a worker, models loaded; sent there by pickle (a class, a partial)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceImage:
-    """A picture of a character, at the path to which the job copied it."""
+    """A picture of a character; `path` is relative to the output, into which the job copied it."""
 
     character: str
     path: str
@@ -16,10 +24,10 @@ class ReferenceImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyframesUnit:
-    """The panels of one story, at least one, in order, and its characters' reference images.
+    """The panels of one story, at least one, in reading order.
 
     Attention couples the panels, so a story is rendered as a whole. `reference_images` are in the
-    order of the characters.
+    order of the story's characters; characters without an image are left out.
     """
 
     story_id: str
@@ -29,7 +37,7 @@ class KeyframesUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionUnit:
-    """A shot and the keyframes that it joins; `fps` is written into the clip."""
+    """A shot and the two keyframes between which it leads; `fps` is stored in the clip."""
 
     shot: Shot
     first: Keyframe
@@ -39,8 +47,26 @@ class MotionUnit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmUnit:
-    """One story to make a film of; `fingerprint` is the job's and goes into the film's label."""
+    """A story to make a film of, from the manifests of `shard`.
+
+    `fingerprint` is that of the job; it is stored in the film's metadata.
+    """
 
     story_id: str
     shard: Shard
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringUnit:
+    """A story with a film, to score from the manifests of `shard`."""
+
+    story_id: str
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceUnit:
+    """A folder or URL of pictures to compare keyframes with; workers must be able to read it."""
+
+    url: str

@@ -9,7 +9,7 @@ The names in `__all__` are the public interface for notebooks and scripts:
 Importing the package is cheap: torch, diffusers, Ray and Prefect are imported on first use.
 """
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0.dev0"
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return resolve_name(f"{_HOMES[name]}:{name}")
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storyreel.flows.audit.verify import Audit
+from storyreel.flows.audit.problems import Audit
 from storyreel.flows.audit.verify import verify as audit
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.status import JobStatus, read_status

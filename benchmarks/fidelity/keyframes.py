@@ -42,8 +42,9 @@ from storyreel.stages.output.records import Panel
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.characters import pair_similarities
 from storyreel.stages.scoring.measures.encoder import ClipEncoder
-from storyreel.stages.scoring.measures.truth import CLOTHES, Seen, SeenFigure, TruthEstimator
+from storyreel.stages.scoring.measures.truth import Seen, TruthEstimator
 from storyreel.stages.scoring.panels import PanelScorer
+from storyreel.stages.scoring.records import CLOTHES, SeenFigure
 from storyreel.training import world
 from storyreel.training.parts.truth import judge_picture, reconstruct
 from storyreel.training.stories import (

@@ -9,24 +9,16 @@ of a dozen.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storyreel.stages.scoring.measures.bootstrap import MIN_GROUPS, Estimate
+from storyreel.stages.scoring.measures.student import student_quantile
 
 LEVEL = 0.975
 """Of each side of an interval."""
-STUDENT = (
-    (4, (1, 1)),
-    (96, (5, 16, 3)),
-    (384, (3, 19, 17, -15)),
-    (92160, (79, 776, 1482, -1920, -945)),
-)
-"""Of Student's t in powers of one over its degrees of freedom: divisor and polynomial of z squared
-(Abramowitz and Stegun 1964, 26.7.5)."""
 Floats = NDArray[Any]
 
 
@@ -55,7 +47,9 @@ def ratio_interval(
     if len(apart) < MIN_GROUPS:
         return estimate
     variance = len(apart) / (len(apart) - 1) * np.square(apart).sum()
-    half = student(len(apart) - 1) * float(np.sqrt(variance)) / abs(float(below.sum()))
+    half = (
+        student_quantile(LEVEL, len(apart) - 1) * float(np.sqrt(variance)) / abs(float(below.sum()))
+    )
     return replace(estimate, low=ratio - half, high=ratio + half)
 
 
@@ -81,7 +75,9 @@ def share_interval(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
     estimate = mean_interval(hits, groups)
     if estimate.low is None:
         return estimate
-    low, high = _wilson(estimate.mean, _independent(estimate), student(estimate.num_groups - 1))
+    low, high = _wilson(
+        estimate.mean, _independent(estimate), student_quantile(LEVEL, estimate.num_groups - 1)
+    )
     return replace(estimate, low=low, high=high)
 
 
@@ -101,16 +97,6 @@ def share_difference_interval(differences: Sequence[float], groups: Sequence[str
     return replace(estimate, low=-missed, high=missed)
 
 
-def student(degrees: int) -> float:
-    """Student's t at `LEVEL` for so many degrees of freedom.
-
-    It is 1 % too small for two degrees and 11 % for one.
-    """
-    z: float = NormalDist().inv_cdf(LEVEL)
-    terms = (np.polyval(polynomial, z * z) * z / divisor for divisor, polynomial in STUDENT)
-    return z + sum(float(term) / float(degrees**power) for power, term in enumerate(terms, 1))
-
-
 def _totals(values: Floats, groups: Sequence[str]) -> Floats:
     """The sum of each group."""
     _, places = np.unique(np.asarray(groups), return_inverse=True)
@@ -121,7 +107,7 @@ def _totals(values: Floats, groups: Sequence[str]) -> Floats:
 def _independent(share: Estimate) -> float:
     """The number of independent values with the information of these grouped ones."""
     assert share.high is not None
-    error = (share.high - share.mean) / student(share.num_groups - 1)
+    error = (share.high - share.mean) / student_quantile(LEVEL, share.num_groups - 1)
     spread = share.mean * (1 - share.mean)
     return min(share.count, spread / error**2) if error > 0 and spread > 0 else share.num_groups
 

@@ -14,7 +14,7 @@ from benchmarks.fidelity.statistics import (
     share_interval,
 )
 from storyreel.stages.scoring.measures.bootstrap import Estimate
-from storyreel.stages.scoring.measures.truth import CLOTHES
+from storyreel.stages.scoring.records import CLOTHES
 
 Measure = Callable[[Result], Sequence[float]]
 """All values of one kind in a story's result."""

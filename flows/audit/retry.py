@@ -1,4 +1,4 @@
-"""Tries quarantined stories again: what they were given up for is forgiven, and nothing else."""
+"""Tries failed stories again: forgets the records of their failures, and nothing else."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
@@ -8,7 +8,8 @@ from storyreel.cluster.errors import ErrorClass
 from storyreel.flows.job.generations import Ended, GivenUp, complete_opening, open_again
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
-from storyreel.flows.run.shards import STAGES
+from storyreel.flows.job.stage_table import StageTable
+from storyreel.flows.job.stages import STAGES
 from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import STORIES, manifest_path, read_manifest
 from storyreel.stages.output.records import Story
@@ -17,14 +18,14 @@ from storyreel.stages.output.storage import Output
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which stories to try again: those that fit everything that is given."""
+    """Selects failed stories; an empty field selects all."""
 
     stages: frozenset[str] = frozenset()
     error_classes: frozenset[str] = frozenset()
     story_ids: frozenset[str] = frozenset()
 
     def fits(self, given_up: GivenUp) -> bool:
-        """Whether what was given up is selected."""
+        """True if a failure fits all fields."""
         failure = given_up.failure
         wanted = (
             (self.stages, failure.stage),
@@ -34,26 +35,28 @@ class Selection:
         return all(not allowed or value in allowed for allowed, value in wanted)
 
 
-def open_for_retry(output: Output, selection: Selection) -> tuple[str, ...]:
-    """Let the selected stories be tried again by the next run of the job.
+def open_for_retry(
+    output: Output, selection: Selection, stages: StageTable = STAGES
+) -> tuple[str, ...]:
+    """Let the next run of the job try the selected stories again.
 
     Returns:
         Their ids.
 
     Raises:
         LockedError: a run works on the job.
-        ValueError: there is no job, a selected story is not in quarantine, or a stage or a class
-            is none.
+        ValueError: there is no job, a selected story is not in quarantine, or a stage or an error
+            class does not exist.
     """
-    _check_known("--stage", selection.stages, STAGES)
+    _check_known("--stage", selection.stages, stages.names)
     _check_known("--class", selection.error_classes, list(ErrorClass))
     with held(output, "a command that retries stories") as mine:
         complete_opening(mine)
-        job = read_job(mine)
+        job = read_job(mine, stages)
         stories = _quarantined(job)
         missing = selection.story_ids - stories.keys()
-        # A retry that was broken off has taken its stories out already.
-        if missing and (missing := missing - _left(job)):
+        # A retry that was interrupted has opened the shards of its stories already.
+        if missing and (missing := missing - _stories_of_unfinished_shards(job)):
             raise ValueError(f"--story {min(missing)}: is not in quarantine at {output.url}")
         chosen = sorted(s for s, units in stories.items() if any(map(selection.fits, units)))
         if chosen:
@@ -67,14 +70,14 @@ def _check_known(option: str, wanted: Set[str], known: Sequence[str]) -> None:
         raise ValueError(f"{option} {unknown[0]}: must be one of {', '.join(known)}")
 
 
-def _left(job: Job) -> Set[str]:
-    """The stories of the shards that are not finished."""
+def _stories_of_unfinished_shards(job: Job) -> Set[str]:
+    """Return the ids of the stories of unfinished shards."""
     manifests = (manifest_path(STORIES, shard) for shard in job.unfinished())
     return {s.story_id for path in manifests for s in read_manifest(job.output, path, Story)}
 
 
 def _quarantined(job: Job) -> dict[str, list[GivenUp]]:
-    """The units that were given up, by their stories."""
+    """Return the units that were given up, by story."""
     stories: defaultdict[str, list[GivenUp]] = defaultdict(list)
     for given_up in _given_up(job):
         stories[given_up.failure.story_id].append(given_up)
@@ -83,7 +86,7 @@ def _quarantined(job: Job) -> dict[str, list[GivenUp]]:
 
 def _given_up(job: Job) -> Iterator[GivenUp]:
     for shard in job.shards:
-        for stage in STAGES:
+        for stage in job.stages.names:
             for name in sorted(read_progress(job.output, stage, shard).failed):
                 failure = read_failure(job.output, stage, shard, name)
                 yield GivenUp(shard=shard, name=name, failure=failure)

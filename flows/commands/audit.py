@@ -17,7 +17,7 @@ def verify(output_url: JobUrl, as_json: AsJson = False) -> None:
 
     Exit code 1 if a problem is found.
     """
-    from storyreel.flows.audit.verify import show_audit
+    from storyreel.flows.audit.problems import show_audit
     from storyreel.flows.audit.verify import verify as audit_of
     from storyreel.stages.output.storage import Output
 
@@ -103,7 +103,7 @@ def evaluate(
         config = read_config(job.output, overrides or ())
     else:
         config = load_config(config_name, overrides=overrides or ())
-    evaluation = evaluate_job(job, config.scoring, reference)
+    evaluation = evaluate_job(job, config, reference)
     if as_json:
         sys.stdout.write(json.dumps(evaluation.as_json(), ensure_ascii=False) + "\n")
     else:

@@ -45,6 +45,8 @@ class PoolsConfig(Settings):
     """Actors that hold the keyframe and motion stages and take whatever unit is ready."""
     assembly: PoolConfig
     """Actors that hold the prompts and films stages."""
+    scoring: PoolConfig = PoolConfig()
+    """Actors that hold the encoder with which `evaluate` scores."""
 
 
 def _known_window(text: str | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt, ValidationError
 
-from storyreel.flows.job.job import JOB
+from storyreel.flows.job.description import JOB
 from storyreel.flows.job.window import Window
 from storyreel.stages.input.story_rows import MAX_PROBLEMS, MAX_SHOWN, shorten
 from storyreel.stages.output.storage import Output

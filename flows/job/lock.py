@@ -28,7 +28,7 @@ from typing import Self
 from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.processes import ProcessId
 from storyreel.stages.output.records import File, from_row
-from storyreel.stages.output.storage import Output
+from storyreel.stages.output.storage import NotHeldError, Output
 
 LOCK = "lock"
 """Folder of the claims at an output."""
@@ -42,7 +42,7 @@ STALE_S = 60.0
 logger = logging.getLogger(__name__)
 
 
-class LockedError(RuntimeError):
+class LockedError(NotHeldError):
     """Another run holds the output, or has taken it over; its message says which."""
 
 

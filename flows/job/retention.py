@@ -1,89 +1,97 @@
-"""Which files of a finished story stay.
+"""Removes intermediate files of finished stories, and records which stories have lost them.
 
-Keyframes and clips are what films are made of; a job may let them go once a shard's films are
-sealed. That they went is recorded before they go, so that an audit can tell it from a loss. The
-stories without a film keep theirs: they may be tried again.
+Keyframes and clips are only needed until a story is finished; a job may remove them once its shard
+is sealed. The removal is recorded first, so that an audit can tell it from a loss. Stories that
+were given up keep their files: they may be tried again.
 """
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from storyreel.flows.job.job import Job
+from storyreel.flows.job.stage_table import ShardContext, StageTable
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Clip, Failure, Film, Keyframe
+from storyreel.stages.output.records import Failure, files_of
 from storyreel.stages.output.storage import Output
 
 REMOVED = "removed"
-"""Folder of the records of what was let go, one a shard."""
-
-INTERMEDIATES = ("keyframes", "clips")
-
-STAGES_LET_GO = ("keyframes", "motion")
-"""The stages that make them."""
+"""Folder of the records of removed files, one a shard."""
 
 
-def remove_intermediates(output: Output, shard: Shard) -> None:
-    """Remove the keyframes and clips of a sealed shard's films."""
-    story_ids = _stories_with_film(output, shard)
-    _record(output, shard, story_ids)
-    _remove(output, story_ids)
+def remove_intermediates(job: Job, shard: Shard) -> None:
+    """Remove the intermediate files of the finished stories of a sealed shard."""
+    story_ids = _finished_stories(job, shard)
+    _record(job.output, shard, story_ids)
+    _remove(job.output, story_ids, job.stages)
 
 
 def remove_finished_intermediates(job: Job) -> None:
-    """Do so for what is still there of finished shards, whose run ended in between."""
-    there = {name for folder in INTERMEDIATES for name in job.output.names(folder)}
+    """Remove them for all finished shards, where a run ended between sealing and removing."""
+    folders = [spec.files.folder for spec in job.stages.intermediate if spec.files]
+    there = {name for folder in folders for name in job.output.names(folder)}
     if not there:
         return
     unfinished = set(job.unfinished())
     for shard in job.shards:
         if shard not in unfinished:
-            story_ids = _stories_with_film(job.output, shard)
+            story_ids = _finished_stories(job, shard)
             if left := [story_id for story_id in story_ids if story_id in there]:
                 _record(job.output, shard, story_ids)
-                _remove(job.output, left)
+                _remove(job.output, left, job.stages)
 
 
-def _stories_with_film(output: Output, shard: Shard) -> Sequence[str]:
-    films = read_manifest(output, manifest_path("films", shard), Film)
-    return sorted(film.story_id for film in films)
+def _finished_stories(job: Job, shard: Shard) -> Sequence[str]:
+    last = job.stages.last.manifests[0]
+    rows: list[Any] = read_manifest(job.output, manifest_path(last.table, shard), last.record)
+    return sorted(row.story_id for row in rows)
 
 
 def _record(output: Output, shard: Shard, story_ids: Sequence[str]) -> None:
-    output.publish(_path(shard), json.dumps({"stories": story_ids}, indent=1).encode())
+    output.publish(removed_path(shard), json.dumps({"stories": story_ids}, indent=1).encode())
 
 
-def _remove(output: Output, story_ids: Iterable[str]) -> None:
+def _remove(output: Output, story_ids: Iterable[str], stages: StageTable) -> None:
     for story_id in story_ids:
-        for folder in INTERMEDIATES:
-            output.remove_folder(f"{folder}/{story_id}")
+        for spec in stages.intermediate:
+            if spec.files:
+                spec.files.remove(output, story_id)
 
 
 def read_removed(output: Output, shard: Shard) -> frozenset[str]:
-    """The stories of a shard whose keyframes and clips were let go.
+    """The stories of a shard whose intermediate files were removed.
 
     Raises:
         ValueError: the record cannot be read.
     """
     try:
-        return output.read_json(_path(shard), lambda it: frozenset(map(str, it["stories"])))
+        return output.read_json(removed_path(shard), lambda it: frozenset(map(str, it["stories"])))
     except FileNotFoundError:
         return frozenset()
 
 
-def remove_unrecorded(output: Output, shard: Shard, failures: Iterable[Failure]) -> None:
-    """Remove what stories that were given up published and never committed."""
-    keyframes = read_manifest(output, manifest_path("keyframes", shard), Keyframe)
-    clips = read_manifest(output, manifest_path("clips", shard), Clip)
-    recorded = {keyframe.path for keyframe in keyframes} | {clip.path for clip in clips}
-    for failure in failures:
-        for folder in INTERMEDIATES:
-            of_story = f"{folder}/{failure.story_id}"
-            for name in output.names(of_story):
-                if f"{of_story}/{name}" not in recorded:
-                    output.remove(f"{of_story}/{name}")
-        for suffix in ("mp4", "srt", "png"):
-            output.remove(f"films/{failure.story_id}.{suffix}")
+def remove_unrecorded(context: ShardContext, failures: Iterable[Failure]) -> None:
+    """Remove files of stories that were given up, unless a unit has committed them.
+
+    A worker publishes the files of a unit before it commits the unit, so an attempt that failed in
+    between leaves some. Called before the last stage of the shard is sealed, of which these
+    stories have no record.
+    """
+    failed = {failure.story_id for failure in failures}
+    if not failed:
+        return
+    recorded: set[str] = set()
+    for spec in context.stages.before(context.stages.last.name):
+        rows = (row for manifest in spec.manifests for row in context.rows(manifest.table))
+        recorded |= {f.path for row in rows if row.story_id in failed for f in files_of(row)}
+    for story_id in sorted(failed):
+        for spec in context.stages:
+            paths = spec.files.paths(context.output, story_id) if spec.files else []
+            for path in paths:
+                if path not in recorded:
+                    context.output.remove(path)
 
 
-def _path(shard: Shard) -> str:
+def removed_path(shard: Shard) -> str:
+    """The path of the record of a shard's removed files."""
     return f"{REMOVED}/{shard}.json"

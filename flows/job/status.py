@@ -1,11 +1,12 @@
 """How far a job is: one plain object that the terminal, the commands and the Prefect UI show.
 
-A running flow keeps it up to date in memory and publishes it every few seconds. Where no flow runs,
-it is counted from the manifests and the commit records, which are the truth.
+A running flow counts in memory and publishes the status every few seconds. Where no flow runs, the
+units are counted from the manifests and the commit records.
 """
 
 import io
 import json
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from storyreel.flows.job.control import read_control
-from storyreel.flows.job.job import JOB, Job, read_job
+from storyreel.flows.job.description import JOB
+from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import holder_of
-from storyreel.flows.run.shards import STAGES
+from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTable, UnitOf
+from storyreel.flows.job.stages import STAGES
 from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Failure, from_row
@@ -26,16 +29,18 @@ STATUS = "status.json"
 STARTING = "starting"
 
 MAX_FAILURES = 20
-"""Failures that a status tells; the rest are in the manifests."""
+"""Failures that a status lists; all of them are in the manifests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStatus:
-    """How far a stage is, in units; `failed` ones are given up.
+    """Progress of a stage in units.
 
-    `total` is extrapolated from the shards whose shots are known if `estimated`. `rate` is in units
-    per second over the last minutes. Where nothing runs, or nothing is known yet, `rate` and
-    `eta_s` are none.
+    Attributes:
+        failed: units that were given up.
+        total: expected units; extrapolated from the shards whose shots are known if `estimated`.
+        rate: units per second over the last minutes; `None` if no flow runs.
+        eta_s: seconds until the stage is finished; `None` if that cannot be estimated yet.
     """
 
     stage: str
@@ -48,18 +53,21 @@ class StageStatus:
 
     @property
     def remaining(self) -> int:
-        """Units that are not over."""
+        """Units that are neither done nor given up."""
         return max(0, self.total - self.done - self.failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """How far a job is, who works on it, and what went wrong; moments are in ISO 8601.
+    """Progress of a job; times are in ISO 8601.
 
-    `phase` is one of a running flow's (`Phase` in `flows/run`); or `starting`: a flow has the job
-    and has not said more yet; or `finished`; or `stopped`: no flow runs and there is more to do.
-    `opens` and `closes` are of the window's current or next opening. `num_failures` counts stories
-    and input rows.
+    Attributes:
+        phase: that of the running flow (`Phase` in `flows/run`); `starting` if a flow holds the job
+            and has not published a status yet; `finished`; or `stopped` if no flow runs and shards
+            are left.
+        holder: the flow run or command that holds the job's lock.
+        opens, closes: the current or next opening of the render window.
+        num_failures: failed stories and rejected input rows.
     """
 
     job: str
@@ -77,49 +85,55 @@ class JobStatus:
 
 @dataclass(slots=True, kw_only=True)
 class Census:
-    """The units of a job that are over, as counted; a running flow counts on."""
+    """Counts of a job's units that are finished; a running flow adds to them."""
 
     num_stories: int
-    done: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
-    failed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    table: StageTable = STAGES
+    done: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
     shots: dict[int, int] = field(default_factory=dict)
-    """Shots of each shard, by its index, of which they are known."""
+    """Number of shots, by the index of the shard, of the shards where it is known."""
     num_storyboards: int = 0
-    """Stories of the shards in `shots`."""
-    failed_stories: set[str] = field(default_factory=set)
+    """Number of stories in the shards in `shots`."""
+    stories_failed_at: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Ids of failed stories by the stage at which they failed."""
     failures: list[Failure] = field(default_factory=list)
     """The newest ones, at most `MAX_FAILURES`."""
 
     def note_shots(self, shard: Shard, num_shots: int, num_stories: int) -> None:
-        """A shard has so many shots, once it is known."""
+        """Add a shard whose number of shots is known; may be called again for the same shard."""
         self.num_storyboards += 0 if shard.index in self.shots else num_stories
         self.shots[shard.index] = num_shots
 
     def note_failure(self, failure: Failure) -> None:
-        """A unit was given up."""
+        """Add a unit that was given up."""
         self.failed[failure.stage] += 1
-        self.failed_stories.add(failure.story_id)
+        self.stories_failed_at[failure.stage].add(failure.story_id)
         self.failures = [*self.failures, failure][-MAX_FAILURES:]
 
+    @property
+    def failed_stories(self) -> set[str]:
+        """Ids of the stories that were given up at any stage."""
+        return set().union(*self.stories_failed_at.values())
+
     def stages(self) -> tuple[StageStatus, ...]:
-        """The stages, without rates."""
-        totals = {
-            "prompts": self.num_stories,
-            "keyframes": self.num_stories - self.failed["prompts"],
-            "motion": self._total_shots(),
-            "films": self.num_stories - len(self.failed_stories) + self.failed["films"],
-        }
-        known = self.num_storyboards >= self.num_stories
-        return tuple(
-            StageStatus(
-                stage=stage,
-                done=self.done[stage],
-                failed=self.failed[stage],
-                total=totals[stage],
-                estimated=stage == "motion" and not known,
-            )
-            for stage in STAGES
+        """The progress of all stages, without rates."""
+        return tuple(map(self._stage, self.table))
+
+    def _stage(self, spec: StageSpec) -> StageStatus:
+        of_shots = spec.unit_of is UnitOf.SHOT
+        return StageStatus(
+            stage=spec.name,
+            done=self.done[spec.name],
+            failed=self.failed[spec.name],
+            total=self._total_shots() if of_shots else self._stories_reaching(spec),
+            estimated=of_shots and self.num_storyboards < self.num_stories,
         )
+
+    def _stories_reaching(self, spec: StageSpec) -> int:
+        """Number of stories that failed at no stage before this one."""
+        failed_at = (self.stories_failed_at[s.name] for s in self.table.before(spec.name))
+        return self.num_stories - len(set().union(*failed_at))
 
     def _total_shots(self) -> int:
         known = sum(self.shots.values())
@@ -128,31 +142,31 @@ class Census:
 
 
 def write_status(output: Output, status: JobStatus) -> None:
-    """Publish how far a job is."""
+    """Publish the status of a job."""
     output.publish(STATUS, json.dumps(asdict(status), ensure_ascii=False).encode())
 
 
 def read_status(job: Job) -> JobStatus:
-    """How far the job is: what its running flow last said, else counted from the output."""
+    """Return what the running flow published last, or count at the output if no flow runs."""
     claim = holder_of(job.output)
     if claim is not None and job.output.exists(STATUS):
-        told = read_told(job.output)
-        return replace(told, control=read_control(job.output).model_dump(mode="json"))
+        published = read_published(job.output)
+        return replace(published, control=read_control(job.output).model_dump(mode="json"))
     return counted_status(job, None if claim is None else str(claim))
 
 
-def read_told(output: Output) -> JobStatus:
-    """What the running flow last said.
+def read_published(output: Output) -> JobStatus:
+    """Read the status that a running flow published last.
 
     Raises:
-        FileNotFoundError: nothing yet.
+        FileNotFoundError: none was published yet.
         ValueError: it cannot be read.
     """
-    return output.read_json(STATUS, _told)
+    return output.read_json(STATUS, _parse)
 
 
-def find_status(output_url: str) -> JobStatus:
-    """How far the job at an output is.
+def find_status(output_url: str, stages: StageTable = STAGES) -> JobStatus:
+    """Return the status of the job at an output.
 
     Raises:
         ValueError: there is no job.
@@ -160,11 +174,11 @@ def find_status(output_url: str) -> JobStatus:
     output = Output(output_url)
     if not output.exists(JOB):
         raise ValueError(f"output {output_url}: holds no job")
-    return read_status(read_job(output))
+    return read_status(read_job(output, stages))
 
 
 def counted_status(job: Job, holder: str | None = None) -> JobStatus:
-    """How far the job is by its manifests and commit records; `holder` works on it."""
+    """Count a job's units at its output; `holder` is what holds the job's lock."""
     census = count_units(job)
     control = read_control(job.output)
     return JobStatus(
@@ -182,17 +196,17 @@ def counted_status(job: Job, holder: str | None = None) -> JobStatus:
     )
 
 
-def _told(content: dict[str, Any]) -> JobStatus:
+def _parse(content: dict[str, Any]) -> JobStatus:
     stages = tuple(from_row(StageStatus, stage) for stage in content["stages"])
     failures = tuple(from_row(Failure, failure) for failure in content["failures"])
     return JobStatus(**content | {"stages": stages, "failures": failures})
 
 
 def count_units(job: Job) -> Census:
-    """Count what is over from the manifests of finished shards and the records of the others."""
-    census = Census(num_stories=job.num_stories)
+    """Count from the manifests of finished shards and the commit records of the others."""
+    census = Census(num_stories=job.num_stories, table=job.stages)
     unfinished = job.unfinished()
-    started = set(job.output.names("units/prompts"))
+    started = set(job.output.names(f"units/{job.stages.names[0]}"))
     for shard in sorted(set(job.shards) - set(unfinished)):
         _count_finished(job, shard, census)
     for shard in unfinished:
@@ -202,28 +216,32 @@ def count_units(job: Job) -> Census:
 
 
 def _count_finished(job: Job, shard: Shard, census: Census) -> None:
-    """A finished shard: its stories are films or failures, and reached the stages before."""
-    failures = read_manifest(job.output, manifest_path("failures", shard), Failure)
+    """Count a finished shard without reading its commit records.
+
+    Its `failures` manifest has one row per failed story, with the stage at which it failed; all
+    other stories have passed that stage.
+    """
+    failures = read_manifest(job.output, manifest_path(FAILURES, shard), Failure)
     for failure in failures:
         census.note_failure(failure)
-    left = job.size_of(shard)
-    failed_at = [failure.stage for failure in failures]
-    for stage in ("prompts", "keyframes"):
-        left -= failed_at.count(stage)
-        census.done[stage] += left
-    num_clips = _num_rows(job.output, manifest_path("clips", shard))
-    census.done["motion"] += num_clips
-    census.note_shots(shard, num_clips + failed_at.count("motion"), job.size_of(shard))
-    census.done["films"] += _num_rows(job.output, manifest_path("films", shard))
+    failed_at = Counter(failure.stage for failure in failures)
+    num_stories = job.size_of(shard)
+    for spec in job.stages:
+        num_stories -= failed_at[spec.name]
+        num_done = num_stories
+        if spec.unit_of is UnitOf.SHOT:
+            num_done = _num_rows(job.output, manifest_path(spec.manifests[0].table, shard))
+            census.note_shots(shard, num_done + failed_at[spec.name], job.size_of(shard))
+        census.done[spec.name] += num_done
 
 
 def _count_unfinished(job: Job, shard: Shard, census: Census) -> None:
-    for stage in STAGES:
+    for stage in job.stages.names:
         progress = read_progress(job.output, stage, shard)
         census.done[stage] += len(progress.done)
         for name in sorted(progress.failed):
             census.note_failure(read_failure(job.output, stage, shard, name))
-    shots = manifest_path("shots", shard)
+    shots = manifest_path(SHOTS, shard)
     if job.output.exists(shots):
         census.note_shots(shard, _num_rows(job.output, shots), job.size_of(shard))
 

@@ -18,7 +18,8 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from storyreel.flows.job.control import Approval, read_control
-from storyreel.flows.job.job import JOB, Job
+from storyreel.flows.job.description import JOB
+from storyreel.flows.job.job import Job
 from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import JOB_FLOW
 from storyreel.flows.plans.plan import read_plan

@@ -35,7 +35,8 @@ from storyreel.flows.job.control import (
     read_control,
     update_control,
 )
-from storyreel.flows.job.job import JOB, Job, open_job, read_config, read_job
+from storyreel.flows.job.description import JOB
+from storyreel.flows.job.job import Job, open_job, read_config, read_job
 from storyreel.flows.job.window import Window
 from storyreel.flows.night.approval import wait_for_approval
 from storyreel.flows.night.events import tell_job_ended, tell_window_ended
@@ -50,7 +51,8 @@ from storyreel.flows.night.work_pool import (
 )
 from storyreel.flows.plans.sample import shards_due, start
 from storyreel.flows.run.crashed import STORYREEL, own_flow_run
-from storyreel.flows.run.render import CARRIED_OVER, WAITS_FOR_APPROVAL, run_render
+from storyreel.flows.run.job_run import CARRIED_OVER
+from storyreel.flows.run.render import WAITS_FOR_APPROVAL, run_render
 from storyreel.stages.output.storage import Output
 
 PAGE = 200

@@ -1,52 +1,50 @@
-"""The `plan` command: what rendering an input would take, by the rates of an earlier job."""
+"""Plans the job of an input that is not laid out yet, from the rates of an earlier job."""
 
 import random
 from collections.abc import Iterable
 
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.job import JOB, read_config
-from storyreel.flows.plans.plan import MAX_STORIES, Plan, check_space, make_plan
+from storyreel.flows.job.description import JOB
+from storyreel.flows.job.job import read_config
+from storyreel.flows.plans.plan import MAX_STORIES, JobPlan, check_space, make_plan
 from storyreel.flows.plans.rates import StageRate, read_rates
+from storyreel.flows.plans.splitting import rule_splitter
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
-from storyreel.stages.prompts.stage import PromptsStage
 
 
 def plan_input(
     input_url: str, config: RenderConfig, rates_url: str | None, output_url: str | None
-) -> Plan:
-    """Plan the job of an input; a chat model is not asked, it changes no count.
+) -> JobPlan:
+    """Plan the job of an input.
 
     Args:
         input_url: the stories.
-        config: what they would be rendered with.
+        config: the configuration that they would be rendered with.
         rates_url: the output of an earlier job of this configuration.
-        output_url: where the films would go, to see whether there is room.
+        output_url: where the films would be written; its free space is checked.
 
     Raises:
-        ValueError: there are no rates, they are of another configuration, the input holds no story,
-            or the job cannot fit.
+        ValueError: there are no rates, they are of another configuration, the input contains no
+            story, or the job fits neither the window nor the disk.
     """
     rates = _rates_for(config, rates_url)
     stories, count = choose_evenly(row for row in read_stories(input_url) if isinstance(row, Story))
     if not stories:
         raise ValueError(f"input {input_url}: holds no story")
-    split = PromptsStage(
-        config=config.prompts.model_copy(update={"chat": None}),
-        model=config.keyframes.model,
-        num_frames=config.motion.num_frames,
-        fps=config.films.fps,
-    )
-    plan = make_plan(stories, count, split, config, rates)
+    plan = make_plan(stories, count, rule_splitter(config), config, rates)
     if output_url is not None:
         check_space(plan, Output(output_url))
     return plan
 
 
 def choose_evenly(stories: Iterable[Story]) -> tuple[list[Story], int]:
-    """At most `MAX_STORIES` of the stories, each as likely as any other, and how many there are."""
-    chance = random.Random(0)  # noqa: S311, no secret: the same stories every time
+    """Draw at most `MAX_STORIES` of the stories at random; return them and the number of all.
+
+    Reservoir sampling (Vitter 1985, algorithm R): one pass, bounded memory.
+    """
+    chance = random.Random(0)  # noqa: S311, reproducible, not secret
     chosen: list[Story] = []
     count = 0
     for count, story in enumerate(stories, start=1):

@@ -1,6 +1,6 @@
-"""A sample first: some stories are rendered, a person looks at them and at the plan, then the rest.
+"""Renders a sample of a job first, and the rest after a person has approved it.
 
-What was rendered for the sample is kept: it is shard 0 of the same job.
+The sample is shard 0 of the same job, so nothing is rendered twice.
 """
 
 import sys
@@ -17,16 +17,16 @@ from storyreel.flows.job.job import Job
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.plan import (
     MAX_STORIES,
-    Estimate,
-    Plan,
-    Split,
+    Interval,
+    JobPlan,
     check_space,
     make_plan,
+    missing_rates,
     read_plan,
-    what_rates_lack,
     write_plan,
 )
 from storyreel.flows.plans.rates import StageRate, read_rates
+from storyreel.flows.plans.splitting import rule_splitter
 from storyreel.flows.views.progress import duration
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Story
@@ -34,12 +34,12 @@ from storyreel.stages.output.storage import Output
 
 
 def start(job: Job, sample_size: int = 0) -> Control:
-    """Let a job run that somebody starts now: it waits after its sample, if it is to have one.
+    """Prepare the control record of a job that is started now by a person.
 
-    A cancellation that stands there from before is taken back.
+    An earlier cancellation is withdrawn. A job with a sample will wait for approval after it.
 
     Raises:
-        ValueError: the job was laid out without a sample, or with one of another size.
+        ValueError: the job was laid out with a sample of another size, or without one.
     """
     if sample_size and job.sample_size != min(sample_size, job.num_stories):
         raise ValueError(
@@ -53,7 +53,7 @@ def start(job: Job, sample_size: int = 0) -> Control:
 
 
 def decide(output: Output, *, approved: bool) -> Control:
-    """Say whether the rest of a job is to be rendered after its sample; may be said anew.
+    """Approve or reject the rest of a job after its sample; the decision may be changed later.
 
     Raises:
         ValueError: there is no job at `output`, or it has no sample.
@@ -64,7 +64,7 @@ def decide(output: Output, *, approved: bool) -> Control:
 
 
 def shards_due(job: Job, control: Control) -> list[Shard]:
-    """The unfinished shards that may be rendered now: only the sample before it is approved."""
+    """Return the unfinished shards that may be rendered: only the sample until it is approved."""
     unfinished = job.unfinished()
     if control.approval is Approval.WAITING:
         return [shard for shard in unfinished if shard.index == 0]
@@ -72,29 +72,30 @@ def shards_due(job: Job, control: Control) -> list[Shard]:
 
 
 def as_planned(config: RenderConfig, window: Window | None) -> RenderConfig:
-    """The configuration to plan with, in the window that holds for the job.
-
-    It splits stories into as many panels, without asking a chat model.
-    """
-    prompts = config.prompts.model_copy(update={"chat": None})
+    """Return the configuration to plan with: that of the job, with the window that applies now."""
     execution = config.execution.model_copy(update={"window": window and str(window)})
-    return config.model_copy(update={"prompts": prompts, "execution": execution})
+    return config.model_copy(update={"execution": execution})
 
 
-def plan_job(job: Job, config: RenderConfig, split: Split, rates: dict[str, StageRate]) -> Plan:
-    """Plan a job that is laid out, and keep the plan at its output.
+def plan_job(job: Job, config: RenderConfig, rates: dict[str, StageRate]) -> JobPlan:
+    """Plan a job that is laid out, and store the plan at its output.
 
     Raises:
-        ValueError: its sample has too few units, or the job cannot fit.
+        ValueError: its sample has too few units, or the job fits neither the window nor the disk.
     """
-    plan = make_plan(_stories_of(job), job.num_stories, split, config, rates)
+    split = rule_splitter(config, job.stages)
+    plan = make_plan(_stories_of(job), job.num_stories, split, config, rates, job.stages)
     write_plan(job.output, plan)
     check_space(plan, job.output)
     return plan
 
 
 def decide_at_terminal(job: Job, console: Console) -> bool:
-    """Show the plan of a job whose sample waits, and ask whoever is there; whether to go on."""
+    """Show the plan of a job whose sample is rendered, and ask for approval if this is a terminal.
+
+    Returns:
+        True if the rest was approved here.
+    """
     control = read_control(job.output)
     if control.approval is not Approval.WAITING or shards_due(job, control):
         return False
@@ -119,13 +120,16 @@ def decide_at_terminal(job: Job, console: Console) -> bool:
 
 
 def why_no_plan(job: Job) -> str:
-    """Says why there is no plan of a job whose sample is rendered."""
-    lack = what_rates_lack(read_rates(job.output)) or "the run after the sample could not make it"
-    return f"there is no plan: {lack}"
+    """Explain why there is no plan of a job whose sample is rendered."""
+    missing = (
+        missing_rates(read_rates(job.output), job.stages)
+        or "the run after the sample could not make it"
+    )
+    return f"there is no plan: {missing}"
 
 
 def _stories_of(job: Job) -> Sequence[Story]:
-    """Stories that stand for all of a job: as many of every shard."""
+    """Return evenly spread stories of a job, about as many of every shard."""
     per_shard = -(-MAX_STORIES // job.num_shards)
     chosen: list[Story] = []
     for shard in job.shards:
@@ -135,8 +139,8 @@ def _stories_of(job: Job) -> Sequence[Story]:
     return chosen
 
 
-def show_plan(plan: Plan, console: Console) -> None:
-    """Print what a job takes."""
+def show_plan(plan: JobPlan, console: Console) -> None:
+    """Print the plan of a job."""
     table = Table("stage", "units", "actor-hours", "GB", title="plan (interval: 90 %)")
     for stage in plan.stages:
         table.add_row(
@@ -152,7 +156,7 @@ def show_plan(plan: Plan, console: Console) -> None:
     )
 
 
-def _text(estimate: Estimate, digits: int | None = None) -> str:
+def _text(estimate: Interval, digits: int | None = None) -> str:
     def number(value: float) -> str:
         return f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
 
@@ -161,7 +165,7 @@ def _text(estimate: Estimate, digits: int | None = None) -> str:
     return f"{number(estimate.value)} ({number(estimate.low)}-{number(estimate.high)})"
 
 
-def _times(hours: Estimate) -> str:
+def _times(hours: Interval) -> str:
     low, high = duration(3600 * hours.low), duration(3600 * hours.high)
     middle = duration(3600 * hours.value)
     return middle if low == high else f"{middle} ({low} to {high})"

@@ -1,4 +1,4 @@
-"""Decides, while a job runs, what may start: by its control record and its render window.
+"""Decides which units of a running job may start, by its control record and render window.
 
 Knows neither Prefect nor Ray. Its clock can be given, so that a night passes in a minute.
 """
@@ -12,45 +12,48 @@ from storyreel.flows.job.control import ALWAYS, Cancel, Control
 from storyreel.flows.job.window import Opening, Window
 
 Clock: TypeAlias = Callable[[], datetime]
-"""Gives the current moment, aware."""
+"""Returns the current time, with a time zone."""
 
 UnitLength: TypeAlias = Callable[[str], float | None]
-"""How long a unit of a stage takes, seconds; none while that is not known."""
+"""Returns the duration of a unit of a stage in seconds; `None` if none was measured yet."""
 
 
 def utc_now() -> datetime:
-    """The clock that everyone has."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class Phase(StrEnum):
-    """What a running flow is to do."""
+    """State of a running flow."""
 
     RUNNING = "running"
     PAUSED = "paused"
-    """Nothing new starts; the flow waits to be resumed."""
+    """No unit starts; the flow waits until the job is resumed."""
     WINDOW_CLOSED = "window_closed"
-    """Units in flight are finished, then the flow ends; another night goes on."""
+    """Units in flight are finished, then the flow ends; the next night continues."""
     CANCELLED = "cancelled"
     """Units in flight are finished, then the flow ends."""
     CANCELLED_NOW = "cancelled_now"
-    """The flow ends and throws away what is in flight."""
+    """The flow ends at once; units in flight are discarded."""
 
 
 ENDING = frozenset({Phase.WINDOW_CLOSED, Phase.CANCELLED, Phase.CANCELLED_NOW})
-"""Phases from which a running flow does not come back."""
+"""Phases in which a running flow ends."""
 
 
 class Controller:
-    """Says what may start; asked from the pools' threads, told from the monitor's."""
+    """Decides what may start.
+
+    The monitor's thread updates it, the threads of the pools read it.
+    """
 
     def __init__(self, window: str | None, length: UnitLength, clock: Clock = utc_now) -> None:
         """Start with an empty control record.
 
         Args:
-            window: the configured window, for a job whose control record names none.
-            length: how long a unit of a stage takes.
-            clock: what the window is compared with.
+            window: the configured window, used if the control record states none.
+            length: returns the duration of a unit of a stage.
+            clock: returns the time that the window is compared with.
         """
         self._configured = window
         self._length = length
@@ -59,26 +62,26 @@ class Controller:
         self._window = _window(window)
 
     def follow(self, control: Control) -> None:
-        """From now on, do what this record asks for."""
+        """Apply this record from now on."""
         self._control = control
         self._window = _window(control.window or self._configured)
 
     @property
     def control(self) -> Control:
-        """The record that is followed."""
+        """The record that is applied."""
         return self._control
 
     @property
     def window(self) -> Window | None:
-        """The window that holds; none where the job may run at any hour."""
+        """The window that applies; `None` if the job may run at any hour."""
         return self._window
 
     def opening(self) -> Opening | None:
-        """The current opening of the window, or the next one; none without a window."""
+        """The current opening of the window, or the next one; `None` without a window."""
         return self._window.next_opening(self._clock()) if self._window else None
 
     def phase(self) -> Phase:
-        """What the flow is to do now."""
+        """The present phase of the flow."""
         cancel = self._control.cancel
         if cancel is not Cancel.NO:
             return Phase.CANCELLED_NOW if cancel is Cancel.NOW else Phase.CANCELLED
@@ -87,9 +90,9 @@ class Controller:
         return Phase.PAUSED if self._control.paused else Phase.RUNNING
 
     def admit(self, stage: str) -> bool:
-        """Whether a unit of a stage may start: it must be over before the window closes.
+        """True if a unit of a stage may start: it must be finished before the window closes.
 
-        A unit of a stage of which none was measured yet may start while the window is open.
+        If no unit of the stage was measured yet, one may start while the window is open.
         """
         if self.phase() is not Phase.RUNNING:
             return False
@@ -97,7 +100,7 @@ class Controller:
         return left is None or (self._length(stage) or 0.0) <= left
 
     def _seconds_left(self) -> float | None:
-        """Time until the window closes, 0 if it is closed; none without a window."""
+        """Seconds until the window closes, 0 if it is closed; `None` without a window."""
         window, now = self._window, self._clock()
         if window is None:
             return None

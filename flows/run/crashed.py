@@ -1,4 +1,4 @@
-"""Marks the flow runs whose process is gone: a killed process cannot say so itself."""
+"""Marks flow runs as crashed whose process has ended: a killed process cannot report it itself."""
 
 import socket
 from collections.abc import Iterator
@@ -29,19 +29,19 @@ STORYREEL = "storyreel"
 _PROCESS = "process:"
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 _LONGEST_PENDING = timedelta(minutes=15)
-"""A worker has started the process of a run long before."""
+"""Time after which a pending run counts as stuck; a worker starts its process within seconds."""
 
 
 def process_tags() -> list[str]:
-    """Tags by which a later command recognises the runs of this process."""
+    """Return tags by which a later command recognises the runs of this process."""
     return [STORYREEL, _PROCESS + _identify(psutil.Process())]
 
 
 @contextmanager
 def own_flow_run() -> Iterator[None]:
-    """Tag this flow run with its process for as long as it is at work.
+    """Tag this flow run with its process for the time of the context.
 
-    Another process may go on with it later, and must not be taken for this one.
+    The tag is removed in the end, because another process may continue the run.
     """
     run_id = UUID(flow_run.id)
     # Without the server a run goes on untagged; Prefect's heartbeats still tell if it dies.
@@ -55,7 +55,7 @@ def own_flow_run() -> Iterator[None]:
 
 
 def disown_flow_run(client: SyncPrefectClient, flow_run_id: UUID) -> None:
-    """Take the process off a run."""
+    """Remove the tag of the process from a run."""
     _tag(client, flow_run_id, [STORYREEL])
 
 
@@ -65,9 +65,10 @@ def _tag(client: SyncPrefectClient, flow_run_id: UUID, ours: list[str]) -> None:
 
 
 def mark_crashed_runs() -> int:
-    """Mark our unfinished runs whose process, on this host, is gone; how many there were.
+    """Mark our unfinished runs as crashed whose process on this host has ended; return how many.
 
-    So are runs that a worker took and never started: they would hold the work pool's only place.
+    Runs that a worker took and never started are marked too: they would block the work pool, which
+    runs one at a time.
     """
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
@@ -98,9 +99,9 @@ def _mark(client: SyncPrefectClient, run: FlowRun) -> None:
 
 
 def read_interrupted_runs(client: SyncPrefectClient, since: datetime) -> list[FlowRun]:
-    """Our runs of deployments that crashed after `since`, and those that are left unfinished.
+    """Return our runs of deployments that crashed after `since` or are still unfinished.
 
-    Those that another host's process works on are left to it.
+    Runs that a process on another host works on are left out.
     """
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
@@ -116,7 +117,7 @@ def read_interrupted_runs(client: SyncPrefectClient, since: datetime) -> list[Fl
 
 
 def _ended_since(run: FlowRun, moment: datetime) -> bool:
-    """Whether a run ended after a moment, or was never seen to end."""
+    """True if a run ended after a moment, or has no final state."""
     return run.state is None or not run.state.is_final() or run.state.timestamp >= moment
 
 
@@ -127,7 +128,7 @@ def _is_stuck(run: FlowRun) -> bool:
 
 
 def _identify(process: psutil.Process) -> str:
-    """A process for good: its number alone would be given to another one later."""
+    """Return a unique name of a process; process ids alone are reused."""
     return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
 
 
@@ -140,7 +141,7 @@ def _is_elsewhere(run: FlowRun) -> bool:
 
 
 def _processes_of(run: FlowRun) -> list[str]:
-    """The identities of the processes that work on a run: one, or none."""
+    """Return the identities of the processes that work on a run: one or none."""
     return [tag.removeprefix(_PROCESS) for tag in run.tags if tag.startswith(_PROCESS)]
 
 

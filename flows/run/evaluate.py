@@ -1,13 +1,13 @@
-"""`storyreel evaluate`: scores what a job has rendered, shard by shard, and takes the means.
+"""`storyreel evaluate`: scores the finished shards of a job, and computes the means.
 
-A shard's scores are manifests. A seal beside them, published last, tells of which pictures and
-under which settings they are; a shard is scored again only where one of these has changed.
+The scores of a shard are manifests. A seal beside them, published last, contains a hash of the
+pictures and of the settings; a shard is scored again only if one of these has changed.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import groupby
 from operator import add
 from typing import Any
@@ -16,22 +16,23 @@ from rich.console import Console
 from rich.progress import track
 from safetensors.numpy import load, save
 
-from storyreel.flows.commands.reference_pictures import reference_pictures
-from storyreel.flows.job.config import digest
+from storyreel.flows.job.config import RenderConfig, digest
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed
+from storyreel.flows.job.stage_table import FAILURES
+from storyreel.flows.run.scoring_pool import ScoringPool
 from storyreel.stages.models.config import model_revisions
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
-from storyreel.stages.output.records import Clip, Failure, Film, Keyframe, Panel, to_row
+from storyreel.stages.output.records import to_row
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.bootstrap import BootstrapMean, Estimate
 from storyreel.stages.scoring.measures.frechet import FeatureStatistics, frechet_distance
 from storyreel.stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
-from storyreel.stages.scoring.stage import ScoringStage, ScoringUnit
+from storyreel.stages.scoring.reference_pictures import check_has_pictures
 
 SCORING_VERSION = 2
-"""Raised whenever the same pictures would be given other scores than before."""
+"""Raised whenever the same pictures would get other scores than before."""
 
 SCORES: dict[str, type] = {
     "scores_panels": PanelScore,
@@ -39,21 +40,21 @@ SCORES: dict[str, type] = {
     "scores_films": FilmScore,
 }
 JOB_SCORES = "manifests/scores_job/all.parquet"
-"""The means over the whole job, as the terminal shows them."""
+"""The means over the whole job."""
 SEALS = "manifests/scores"
-"""Folder of the seals and of the summed features for the Frechet distance."""
+"""Folder of the seals, and of the summed features for the Frechet distance."""
 NO_FIGURES = frozenset(
     {
         *("story_id", "keyframe_index", "shot_index", "kind"),
         *("seen_place", "seen_time", "seen_figures"),
     }
 )
-"""Columns of which there is no mean."""
+"""Columns without a mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrechetDistance:
-    """The distance of the keyframes to the reference pictures, and how many there are of both."""
+    """The distance of the keyframes to the reference pictures, and the number of both."""
 
     distance: float
     num_keyframes: int
@@ -65,11 +66,11 @@ class Evaluation:
     """The scores of a job.
 
     Attributes:
-        num_stories: the stories that are scored.
+        num_stories: number of scored stories.
         num_failures: stories of finished shards that have no film.
-        num_removed: stories whose keyframes and clips were let go before they were scored.
+        num_removed: stories whose keyframes and clips were removed before they were scored.
         unfinished: the shards that are not rendered yet.
-        means: by table and figure; null where no row has that figure.
+        means: by table and figure; `None` if no row has that figure.
     """
 
     output: str
@@ -87,7 +88,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seal:
-    """What a shard's scores are of: `digest` of its pictures and the settings."""
+    """Identifies what the scores of a shard depend on: `digest` of pictures and settings."""
 
     digest: str
     num_stories: int
@@ -95,25 +96,32 @@ class _Seal:
     num_removed: int
 
 
-def evaluate(job: Job, config: ScoringConfig, reference: str | None = None) -> Evaluation:
-    """Score the finished shards of a job that are not scored yet, and take the means over all.
+def evaluate(job: Job, config: RenderConfig, reference: str | None = None) -> Evaluation:
+    """Score the finished shards of a job that are not scored yet, and compute the means over all.
+
+    The stories are scored by the actors of `pools.scoring`; this process loads no model.
 
     Args:
         job: the job; its unfinished shards are left out.
-        config: the encoder and the limits.
-        reference: a folder or URL of pictures to take the Frechet distance of the keyframes to.
+        config: the encoder and its limits (`scoring`), and where it runs (`pools`, `cluster`).
+        reference: a folder or URL of pictures; the Frechet distance of the keyframes to them is
+            computed. The actors must be able to read it.
 
     Raises:
-        ValueError: no shard is finished, a file is damaged, or the reference holds no picture.
-        OSError: the encoder cannot be loaded.
+        ValueError: no shard is finished, a file is damaged, or the reference contains no picture.
+        LockedError: another evaluation scores the same job.
+        PoolEndedError: the encoder cannot be loaded, or a story could not be scored.
+        ConnectionError: the configured Ray cluster cannot be reached.
     """
     unfinished = job.unfinished()
     finished = [shard for shard in job.shards if shard not in unfinished]
     if not finished:
         raise ValueError(f"output {job.output.url}: no shard is finished yet, nothing to evaluate")
-    scorer = _Scorer(job.output, config)
     console = Console(stderr=True)
-    seals = [scorer.score(shard) for shard in track(finished, "scoring", console=console)]
+    with ScoringPool(job, config) as pool:
+        scorer = _Scorer(job, config.scoring, pool)
+        seals = [scorer.score(shard) for shard in track(finished, "scoring", console=console)]
+        distance = None if reference is None else scorer.frechet(finished, reference)
     evaluation = Evaluation(
         output=job.output.url,
         num_stories=sum(seal.num_stories for seal in seals),
@@ -121,7 +129,7 @@ def evaluate(job: Job, config: ScoringConfig, reference: str | None = None) -> E
         num_removed=sum(seal.num_removed for seal in seals),
         unfinished=tuple(map(str, unfinished)),
         means={table: _means(job.output, table, finished) for table in SCORES},
-        frechet=None if reference is None else scorer.frechet(finished, reference),
+        frechet=distance,
     )
     _publish(job.output, list(_job_scores(evaluation)))
     return evaluation
@@ -159,63 +167,61 @@ def _job_scores(evaluation: Evaluation) -> Iterator[JobScore]:
 
 
 class _Scorer:
-    """Scores shards; the encoder is loaded when there is something to score."""
+    """Scores the shards of a job that have no valid seal, and seals them."""
 
-    def __init__(self, output: Output, config: ScoringConfig) -> None:
-        self._output = output
-        self._config = config
+    def __init__(self, job: Job, config: ScoringConfig, pool: ScoringPool) -> None:
+        self._job = job
+        self._output = job.output
+        self._pool = pool
         self._settings = _settings(config)
 
-    @cached_property
-    def _stage(self) -> ScoringStage:
-        return ScoringStage(output_url=self._output.url, config=self._config)
-
     def score(self, shard: Shard) -> _Seal:
-        """Bring a finished shard to its seal, unless it has one for these settings."""
-        wanted = digest([self._settings, _rendered(self._output, shard)])
+        """Score a finished shard and seal its scores, unless there is a seal for these settings."""
+        wanted = digest([self._settings, self._rendered(shard)])
         seal = _read_seal(self._output, shard)
         if seal is not None and seal.digest == wanted:
             return seal
-        # First the old seal goes: it must never vouch for tables of which some are new.
+        # The old seal is removed first: it must never stand for tables of which some are new.
         self._output.remove(_seal_path(shard))
-        films = [film.story_id for film in _read(self._output, "films", Film, shard)]
+        films = [film.story_id for film in self._read("films", shard)]
         removed = read_removed(self._output, shard)
         stories = [story_id for story_id in films if story_id not in removed]
         self._score_stories(shard, stories)
         seal = _Seal(
             digest=wanted,
             num_stories=len(stories),
-            num_failures=len(_read(self._output, "failures", Failure, shard)),
+            num_failures=len(self._read(FAILURES, shard)),
             num_removed=len(films) - len(stories),
         )
         self._output.publish(_seal_path(shard), json.dumps(asdict(seal), indent=1).encode())
         return seal
 
-    def _score_stories(self, shard: Shard, story_ids: Iterable[str]) -> None:
-        rows: dict[str, list[Any]] = {table: [] for table in SCORES}
-        features: FeatureStatistics | None = None
-        for story_id in story_ids:
-            story = self._stage(ScoringUnit(story_id=story_id, shard=shard))
-            rows["scores_panels"] += story.panels
-            rows["scores_clips"] += story.clips
-            rows["scores_films"].append(story.film)
-            features = story.features if features is None else features + story.features
+    def _score_stories(self, shard: Shard, story_ids: Sequence[str]) -> None:
+        stories = self._pool.score(shard, story_ids)
+        rows: dict[str, list[Any]] = {
+            "scores_panels": [panel for story in stories for panel in story.panels],
+            "scores_clips": [clip for story in stories for clip in story.clips],
+            "scores_films": [story.film for story in stories],
+        }
         for table, record in SCORES.items():
             write_manifest(self._output, manifest_path(table, shard), record, rows[table])
-        if features is not None:
+        if stories:
+            features = self._pool.features([story.features for story in stories])
             self._output.publish(_features_path(shard), save(features.arrays()))
+            self._pool.forget()
 
     def frechet(self, shards: Sequence[Shard], reference: str) -> FrechetDistance:
-        """The distance of the shards' keyframes to the pictures of a reference."""
-        there = reference_pictures(reference)
+        """Return the distance of the shards' keyframes to the pictures of a reference."""
+        check_has_pictures(reference)
         features = list(self._features(shards))
         if not features:
             raise ValueError(
                 f"--reference {reference}: there is no keyframe at {self._output.url} to compare"
-                " with; evaluate before retention.keep lets them go"
+                " with; evaluate before retention.keep removes them"
             )
-        references = reduce(add, self._stage.features(there))
+        references = self._pool.reference(reference)
         keyframes = reduce(add, features)
+        self._pool.forget()
         return FrechetDistance(
             distance=frechet_distance(keyframes, references),
             num_keyframes=keyframes.count,
@@ -227,9 +233,18 @@ class _Scorer:
             if self._output.exists(_features_path(shard)):
                 yield FeatureStatistics.of_arrays(load(self._output.read(_features_path(shard))))
 
+    def _rendered(self, shard: Shard) -> str:
+        """Hash a shard's panels, keyframes, clips and films; checksums of files are in the rows."""
+        tables = ("panels", "keyframes", "clips", "films")
+        return digest([to_row(row) for table in tables for row in self._read(table, shard)])
+
+    def _read(self, table: str, shard: Shard) -> list[Any]:
+        record = self._job.stages.records[table]
+        return read_manifest(self._output, manifest_path(table, shard), record)
+
 
 def _settings(config: ScoringConfig) -> dict[str, Any]:
-    """What shapes the scores beside the pictures: settings and weights."""
+    """What the scores depend on beside the pictures: settings and weights."""
     return {
         "scoring_version": SCORING_VERSION,
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
@@ -237,27 +252,12 @@ def _settings(config: ScoringConfig) -> dict[str, Any]:
     }
 
 
-def _rendered(output: Output, shard: Shard) -> str:
-    """A hash of a shard's panels, keyframes, clips and films; their checksums are in the rows."""
-    tables: dict[str, type] = {"panels": Panel, "keyframes": Keyframe, "clips": Clip, "films": Film}
-    rows = [
-        to_row(row)
-        for table, record in tables.items()
-        for row in _read(output, table, record, shard)
-    ]
-    return digest(rows)
-
-
-def _read(output: Output, table: str, record: type, shard: Shard) -> list[Any]:
-    return read_manifest(output, manifest_path(table, shard), record)
-
-
 def _read_seal(output: Output, shard: Shard) -> _Seal | None:
-    """The seal of a shard's scores, if there is one that can be read."""
+    """Read the seal of a shard's scores; `None` if there is none that can be read."""
     try:
         return output.read_json(_seal_path(shard), lambda seal: _Seal(**seal))
     except (FileNotFoundError, ValueError):
-        return None  # none yet, of another version, or damaged: the shard is scored
+        return None  # no seal yet, of another version, or damaged: the shard is scored
 
 
 def _seal_path(shard: Shard) -> str:
@@ -269,12 +269,13 @@ def _features_path(shard: Shard) -> str:
 
 
 def _means(output: Output, table: str, shards: Iterable[Shard]) -> dict[str, Estimate | None]:
-    """The means of a table's figures over all rows; a row without the figure does not count."""
+    """Compute the means of a table's figures over all rows that have the figure."""
     record = SCORES[table]
     figures = [field.name for field in fields(record) if field.name not in NO_FIGURES]
     means = {name: BootstrapMean() for name in figures}
     for shard in shards:
-        rows = sorted(_read(output, table, record, shard), key=lambda row: str(row.story_id))
+        rows: list[Any] = read_manifest(output, manifest_path(table, shard), record)
+        rows.sort(key=lambda row: str(row.story_id))
         for story_id, group in groupby(rows, key=lambda row: str(row.story_id)):
             of_story = list(group)
             for name in figures:

@@ -1,4 +1,4 @@
-"""Watches over a running job: carries out its control record, and tells how far it is."""
+"""Applies the control record and the window to a running job, and publishes its status."""
 
 import logging
 import threading
@@ -21,16 +21,16 @@ from storyreel.flows.run.tally import Tally
 from storyreel.flows.run.task_runs import TaskRuns
 
 SHOW_S = 0.5
-"""Time between two looks at the clock and at the counts, seconds."""
+"""Seconds between two checks of the window and of pool sizes."""
 
 Listener: TypeAlias = Callable[[JobStatus], None]
-"""Is told every few seconds how far the job is."""
+"""Called with the job's status every few seconds."""
 
 logger = logging.getLogger(__name__)
 
 
 class OpenUnits:
-    """The units that a run waits for. Dropping them ends the waiting, not the work in flight."""
+    """The units that a run waits for. Dropping them stops no unit in flight."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class OpenUnits:
         self._dropped = False
 
     def add(self, future: Future[Any]) -> None:
-        """Wait for a unit, unless all were dropped."""
+        """Add a unit; it is cancelled at once if all units were dropped."""
         with self._lock:
             self._futures.add(future)
             dropped = self._dropped
@@ -48,11 +48,11 @@ class OpenUnits:
 
     @property
     def dropped(self) -> bool:
-        """Whether the run was told to end."""
+        """True if the run was told to end."""
         return self._dropped
 
     def drop(self) -> None:
-        """Cancel the units that are waited for, and those to come."""
+        """Cancel all units, and those that are added later."""
         with self._lock:
             self._dropped = True
             futures = list(self._futures)
@@ -66,7 +66,7 @@ class OpenUnits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What a run is made of, but for its pools."""
+    """The parts of a run other than its pools."""
 
     job: Job
     config: RenderConfig
@@ -89,7 +89,7 @@ class Monitor:
         Args:
             watched: the run.
             pools: its pools, by name.
-            listeners: are told how far it is after every look at the control record.
+            listeners: called with the status each time the control record was read.
         """
         self._watched = watched
         self._pools = pools
@@ -100,7 +100,7 @@ class Monitor:
         self._sizes: dict[str, int] = {}
         self._error: Exception | None = None
         self.ended_by: Phase | None = None
-        """Why the run was told to end before its job was finished, if it was."""
+        """Why the run was told to end before its job was finished; `None` if it was not."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -140,7 +140,7 @@ class Monitor:
         self._tell()
 
     def _obey(self) -> None:
-        """Do what the control record and the window ask for at this moment."""
+        """Apply what the control record and the window say now."""
         phase = self._watched.controller.phase()
         if phase in ENDING and self.ended_by is not Phase.CANCELLED_NOW:
             self._end(phase)
@@ -148,7 +148,7 @@ class Monitor:
             self._resize(phase)
 
     def _end(self, phase: Phase) -> None:
-        """Let nothing start any more; a second cancel, now, may follow a first that drains."""
+        """Start no more units. A cancellation that drains may be followed by an immediate one."""
         if self.ended_by is None or phase is Phase.CANCELLED_NOW:
             self.ended_by = phase
             self._watched.open_units.drop()
@@ -157,7 +157,7 @@ class Monitor:
                 pool.close(cancel=True)
 
     def _resize(self, phase: Phase) -> None:
-        """Give the pools the number of actors that holds now; none after a long pause."""
+        """Set the number of actors of the pools; 0 after a long pause, to free their GPUs."""
         now = time.monotonic()
         paused = phase is Phase.PAUSED
         self._paused_since = (self._paused_since or now) if paused else None

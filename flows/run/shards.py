@@ -1,18 +1,21 @@
-"""One shard's way through the stages: what each stage's units are, and how its manifests seal it.
+"""One shard of a job: its stages, the units that are left of them, and the manifests that seal it.
 
-A stage of a shard is sealed by its last manifest. Until then its units' commit records say what is
-done; whatever is not done and not given up is handed to a pool.
+A stage of a shard is sealed by its last manifest. Until then the commit records of its units say
+what is done; the units that are neither done nor given up are handed to a pool.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from storyreel.cluster.work import Work
+from storyreel.flows.job.config import RenderConfig
+from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import remove_unrecorded
+from storyreel.flows.job.stage_table import FAILURES, ShardContext, StageSpec
 from storyreel.stages.output.commits import (
     UnitId,
     read_attempts,
@@ -20,245 +23,137 @@ from storyreel.stages.output.commits import (
     read_failure,
     read_progress,
 )
-from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
-from storyreel.stages.output.records import (
-    Clip,
-    Failure,
-    Film,
-    Keyframe,
-    Panel,
-    Shot,
-    Story,
-    Storyboard,
-)
-from storyreel.stages.output.storage import Output
-from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit, ReferenceImage
-
-POOL_OF_STAGE = {
-    "prompts": "assembly",
-    "keyframes": "render",
-    "motion": "render",
-    "films": "assembly",
-}
-STAGES = tuple(POOL_OF_STAGE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """A unit of a stage: what names it and what the stage is called with."""
-
-    id: UnitId
-    argument: Any
+from storyreel.stages.output.manifests import Shard, manifest_path, write_manifest
+from storyreel.stages.output.records import Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOfShard:
-    """A stage on one shard: its units, the record that they make, the manifests that seal it."""
+    """A stage on one shard; `is_last` if no stage follows it."""
 
-    name: str
-    shard: Shard
-    units: Callable[[], list[Unit]]
-    record: type
-    seal: Callable[[list[Any]], None]
-    sealed_by: str
+    spec: StageSpec
+    context: ShardContext
+    is_last: bool
 
-    def is_sealed(self, output: Output) -> bool:
-        """Whether the stage is over for this shard."""
-        return output.exists(self.sealed_by)
+    @property
+    def shard(self) -> Shard:
+        """The shard."""
+        return self.context.shard
 
+    def is_sealed(self) -> bool:
+        """True if all units of the stage are finished and its manifests are written."""
+        table = FAILURES if self.is_last else self.spec.manifests[-1].table
+        return self.context.output.exists(manifest_path(table, self.shard))
 
-class ShardPipeline:
-    """The stages of one shard of a job, each reading the manifests of the ones before it."""
-
-    def __init__(self, output: Output, shard: Shard, *, fingerprint: str, fps: int) -> None:
-        self._output = output
-        self._shard = shard
-        self._fingerprint = fingerprint
-        self._fps = fps
-
-    def stage(self, name: str) -> StageOfShard:
-        """One of `STAGES` on this shard."""
-        definitions: dict[str, tuple[Callable[[], list[Unit]], type, Sequence[str]]] = {
-            "prompts": (self._prompts, Storyboard, ("panels", "shots")),
-            "keyframes": (self._keyframes, Keyframe, ("keyframes",)),
-            "motion": (self._motion, Clip, ("clips",)),
-            "films": (self._films, Film, ("films", "failures")),
-        }
-        units, record, tables = definitions[name]
-        return StageOfShard(
-            name=name,
-            shard=self._shard,
-            units=units,
-            record=record,
-            seal=getattr(self, f"_seal_{name}"),
-            sealed_by=manifest_path(tables[-1], self._shard),
-        )
-
-    def _read(self, table: str, record: type) -> list[Any]:
-        return read_manifest(self._output, manifest_path(table, self._shard), record)
-
-    def _write(self, table: str, record: type, records: Iterable[Any]) -> None:
-        write_manifest(self._output, manifest_path(table, self._shard), record, records)
-
-    def _unit(self, stage: str, story_id: str, argument: Any, shot: int | None = None) -> Unit:
-        unit = UnitId(stage=stage, shard=self._shard, story_id=story_id, shot_index=shot)
-        return Unit(id=unit, argument=argument)
-
-    def _prompts(self) -> list[Unit]:
-        stories = self._read("stories", Story)
-        return [self._unit("prompts", story.story_id, story) for story in stories]
-
-    def _seal_prompts(self, storyboards: list[Storyboard]) -> None:
-        ordered = sorted(storyboards, key=lambda storyboard: storyboard.story_id)
-        self._write("panels", Panel, (panel for s in ordered for panel in s.panels))
-        self._write("shots", Shot, (shot for s in ordered for shot in s.shots))
-
-    def _keyframes(self) -> list[Unit]:
-        references = {story.story_id: _references(story) for story in self._read("stories", Story)}
-        panels = _by_story(self._read("panels", Panel))
+    def units(self) -> list[Work]:
+        """All units of the stage, finished ones too, from the manifests of the stages before."""
         return [
-            self._unit(
-                "keyframes",
-                story_id,
-                KeyframesUnit(
-                    story_id=story_id,
-                    panels=tuple(of_story),
-                    reference_images=references[story_id],
+            Work(
+                unit=UnitId(
+                    stage=self.spec.name,
+                    shard=self.shard,
+                    story_id=unit.story_id,
+                    shot_index=unit.shot_index,
                 ),
+                argument=unit.argument,
             )
-            for story_id, of_story in panels.items()
+            for unit in self.spec.units(self.context)
         ]
 
-    def _seal_keyframes(self, keyframes: list[Keyframe]) -> None:
-        ordered = sorted(keyframes, key=lambda k: (k.story_id, k.keyframe_index))
-        self._write("keyframes", Keyframe, ordered)
+    def seal(self, records: Iterable[Any]) -> None:
+        """Write the manifests from the records of all units; the last stage writes the failures.
 
-    def _motion(self) -> list[Unit]:
-        keyframes = {(k.story_id, k.keyframe_index): k for k in self._read("keyframes", Keyframe)}
-        shots = [shot for shot in self._read("shots", Shot) if (shot.story_id, 0) in keyframes]
-        return [
-            self._unit(
-                "motion",
-                shot.story_id,
-                MotionUnit(
-                    shot=shot,
-                    first=keyframes[shot.story_id, shot.shot_index],
-                    last=keyframes[shot.story_id, shot.shot_index + 1],
-                    fps=self._fps,
-                ),
-                shot.shot_index,
-            )
-            for shot in shots
-        ]
+        A manifest that exists is complete, so the one that `is_sealed` looks for comes last.
+        """
+        made = list(records)
+        failures = self.context.failures() if self.is_last else []
+        remove_unrecorded(self.context, failures)
+        for manifest in self.spec.manifests:
+            rows = chain.from_iterable(map(manifest.rows, made))
+            self._write(manifest.table, manifest.record, sorted(rows, key=manifest.order))
+        if self.is_last:
+            self._write(FAILURES, Failure, sorted(failures, key=lambda f: f.story_id))
 
-    def _seal_motion(self, clips: list[Clip]) -> None:
-        self._write("clips", Clip, sorted(clips, key=lambda c: (c.story_id, c.shot_index)))
-
-    def _films(self) -> list[Unit]:
-        failed = {failure.story_id for failure in self._failures()}
-        story_ids = [story.story_id for story in self._read("stories", Story)]
-        return [
-            self._unit(
-                "films",
-                story_id,
-                FilmUnit(story_id=story_id, shard=self._shard, fingerprint=self._fingerprint),
-            )
-            for story_id in story_ids
-            if story_id not in failed
-        ]
-
-    def _seal_films(self, films: list[Film]) -> None:
-        failures = sorted(self._failures(), key=lambda f: f.story_id)
-        remove_unrecorded(self._output, self._shard, failures)
-        self._write("films", Film, sorted(films, key=lambda film: film.story_id))
-        self._write("failures", Failure, failures)
-
-    def _failures(self) -> list[Failure]:
-        """The first failure of every story that was given up, one a story, in the stages' order."""
-        sources = {story.story_id: story for story in self._read("stories", Story)}
-        first: dict[str, Failure] = {}
-        for stage in STAGES:
-            for name in sorted(read_progress(self._output, stage, self._shard).failed):
-                failure = read_failure(self._output, stage, self._shard, name)
-                first.setdefault(failure.story_id, _located(failure, sources[failure.story_id]))
-        return list(first.values())
+    def _write(self, table: str, record: type, rows: Iterable[Any]) -> None:
+        write_manifest(self.context.output, manifest_path(table, self.shard), record, rows)
 
 
-class Run(Protocol):
-    """The run of a job that a shard's stage is rendered in."""
+def stages_of(job: Job, shard: Shard, config: RenderConfig) -> list[StageOfShard]:
+    """The stages of one shard of a job, in order; each reads the manifests of those before it."""
+    context = ShardContext(
+        output=job.output,
+        shard=shard,
+        fingerprint=job.fingerprint,
+        config=config,
+        stages=job.stages,
+    )
+    return [
+        StageOfShard(spec=spec, context=context, is_last=spec is job.stages.last)
+        for spec in job.stages
+    ]
+
+
+class UnitRunner(Protocol):
+    """Runs the units that are left of a stage, and is told how it goes."""
 
     def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:
-        """Hand a unit to its pool; the future is cancelled when the run ends before it."""
+        """Queue a unit; the future is cancelled if the run ends before the unit has started."""
 
     def opened(self, stage: StageOfShard, num_units: int) -> None:
-        """A shard's stage was opened with that many units."""
+        """Called when the number of units of a shard's stage is known."""
 
-    def ended(self, unit: Unit, result: Any) -> None:
-        """A unit was ended by this run: with a tuple of records, or with a `Failure`."""
+    def ended(self, unit: UnitId, result: Any) -> None:
+        """Called when a unit has ended in this run, with its records or with a `Failure`."""
 
 
-def render_stage(stage: StageOfShard, output: Output, run: Run) -> bool:
-    """Bring a stage of a shard to its seal, handing what is not over to the run's pools.
+def render_stage(stage: StageOfShard, runner: UnitRunner) -> bool:
+    """Run the units that are left of a shard's stage, and seal it.
 
     Returns:
-        Whether it is sealed; if not, the run was told to end first.
+        False if the run was told to end before all units were finished.
     """
     units = stage.units()
-    run.opened(stage, len(units))
+    runner.opened(stage, len(units))
     try:
-        results = list(_results(stage, units, output, run))
+        results = list(_results(stage, units, runner))
     except CancelledError:
         return False
     made = (result for result in results if not isinstance(result, Failure))
-    stage.seal([record for records in made for record in records])
+    stage.seal(record for records in made for record in records)
     return True
 
 
-def _results(stage: StageOfShard, units: list[Unit], output: Output, run: Run) -> Iterator[Any]:
-    progress = read_progress(output, stage.name, stage.shard)
-    submitted: dict[Future[Any], Unit] = {}
-    for order, unit in enumerate(units):
-        name = unit.id.name
-        if name in progress.done:
-            yield read_commit(output, unit.id, stage.record).records
-        elif name in progress.failed:
-            yield read_failure(output, stage.name, stage.shard, name)
+def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iterator[Any]:
+    """The records, or the failure, of every unit; units that are left are run first."""
+    output, name = stage.context.output, stage.spec.name
+    progress = read_progress(output, name, stage.shard)
+    later_first = -stage.context.stages.names.index(name)  # films before the next keyframes
+    submitted: dict[Future[Any], UnitId] = {}
+    for order, work in enumerate(units):
+        unit = work.unit
+        if unit.name in progress.done:
+            yield read_commit(output, unit, stage.spec.record).records
+        elif unit.name in progress.failed:
+            yield read_failure(output, name, stage.shard, unit.name)
         else:
-            attempts = read_attempts(output, unit.id) if name in progress.attempted else 0
-            work = Work(unit=unit.id, argument=unit.argument, attempts=attempts)
-            priority = (stage.shard.index, -STAGES.index(stage.name), order)
-            submitted[run.submit(work, priority)] = unit
-    for future in _as_over(submitted):
+            attempts = read_attempts(output, unit) if unit.name in progress.attempted else 0
+            priority = (stage.shard.index, later_first, order)
+            submitted[runner.submit(replace(work, attempts=attempts), priority)] = unit
+    for future in _as_done(submitted):
         result = future.result()
-        run.ended(submitted[future], result)
+        runner.ended(submitted[future], result)
         yield result
 
 
-def _as_over(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
-    """The futures as they end, also by being cancelled, which `as_completed` would not see."""
-    over: SimpleQueue[Future[Any]] = SimpleQueue()
+def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    """Yield the futures as they end.
+
+    `concurrent.futures.as_completed` does not return futures that were cancelled by their owner
+    and not by an executor (`CANCELLED`, never `CANCELLED_AND_NOTIFIED`).
+    """
+    done: SimpleQueue[Future[Any]] = SimpleQueue()
     waiting = list(futures)
     for future in waiting:
-        future.add_done_callback(over.put)
+        future.add_done_callback(done.put)
     for _ in waiting:
-        yield over.get()
-
-
-def _by_story(panels: Iterable[Panel]) -> dict[str, list[Panel]]:
-    by_story: defaultdict[str, list[Panel]] = defaultdict(list)
-    for panel in panels:
-        by_story[panel.story_id].append(panel)
-    return dict(by_story)
-
-
-def _located(failure: Failure, story: Story) -> Failure:
-    """The failure with the place in the input that its story came from."""
-    return replace(failure, source_file=story.source_file, source_row=story.source_row)
-
-
-def _references(story: Story) -> tuple[ReferenceImage, ...]:
-    return tuple(
-        ReferenceImage(character=character.name, path=character.reference_image)
-        for character in story.characters
-        if character.reference_image is not None
-    )
+        yield done.get()

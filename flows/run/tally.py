@@ -1,4 +1,4 @@
-"""What a running flow has done so far, how fast, and how long it will take."""
+"""Counts what a running flow has done, measures how fast, and estimates the time left."""
 
 import threading
 import time
@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from storyreel.flows.job.stage_table import UnitOf
 from storyreel.flows.job.status import Census, StageStatus
 from storyreel.flows.plans.rates import Meters
-from storyreel.flows.run.shards import POOL_OF_STAGE, StageOfShard
+from storyreel.flows.run.shards import StageOfShard
 from storyreel.stages.output.records import Failure
 
 PACE_S = 600.0
-"""Rates are those of the last so many seconds."""
+"""Rates are means over the last `PACE_S` seconds."""
 
 NUM_SLICES = 120
-"""Slices of that time that are counted as a whole."""
+"""Slices into which that time is divided; their counts are added up as they are needed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,14 +28,14 @@ class _Slice:
 
 
 class Pace:
-    """Units and their seconds on the actors over the last `PACE_S` seconds, in bounded memory."""
+    """Units, and their seconds on actors, over the last `PACE_S` seconds; bounded memory."""
 
     def __init__(self) -> None:
         self._start: float | None = None  # when the first unit began
         self._slices: deque[_Slice] = deque(maxlen=NUM_SLICES)
 
     def took(self, stage: str, seconds: float) -> None:
-        """A unit was committed just now."""
+        """Add a unit that was committed now, after so many seconds on its worker."""
         now = time.monotonic()
         self._start = now - seconds if self._start is None else self._start
         if not self._slices or now >= self._slices[-1].end:
@@ -45,11 +46,11 @@ class Pace:
         current.seconds[stage] = current.seconds.get(stage, 0.0) + seconds
 
     def units_per_s(self, stage: str) -> float:
-        """Units of a stage a second."""
+        """Units of a stage per second."""
         return sum(part.units.get(stage, 0) for part in self._recent()) / self._elapsed()
 
     def busy_actors(self, stages: list[str]) -> float:
-        """How many actors were at work on these stages, on average."""
+        """Mean number of actors that were running a unit of one of these stages."""
         recent = self._recent()
         busy = sum(part.seconds.get(stage, 0.0) for part in recent for stage in stages)
         return busy / self._elapsed()
@@ -64,23 +65,24 @@ class Pace:
 
 
 class Tally:
-    """Counts what the tasks and the pools of a run report, from any thread."""
+    """Counts of a running flow; its methods may be called from any thread."""
 
     def __init__(self, census: Census, meters: Meters) -> None:
-        """Count on from `census`."""
+        """Start from `census`, which is changed, and from what `meters` measured before."""
         self._lock = threading.Lock()
         self._census = census
         self._meters = meters
         self._pace = Pace()
+        self._pools = {spec.name: spec.pool for spec in census.table}
 
     def opened(self, stage: StageOfShard, num_units: int, num_stories: int) -> None:
-        """A shard's stage was opened with that many units."""
-        if stage.name == "motion":
+        """Add a shard's stage whose number of units is known now."""
+        if stage.spec.unit_of is UnitOf.SHOT:
             with self._lock:
                 self._census.note_shots(stage.shard, num_units, num_stories)
 
     def ended(self, stage: str, result: Any) -> None:
-        """A unit is over: with a tuple of records, or with a `Failure`."""
+        """Add a unit that has ended with a tuple of records, or with a `Failure`."""
         with self._lock:
             if isinstance(result, Failure):
                 self._census.note_failure(result)
@@ -89,7 +91,7 @@ class Tally:
                 self._meters.made(stage, result)
 
     def took(self, stage: str, seconds: float) -> None:
-        """A unit was committed after so many seconds on its worker."""
+        """Add the time of a unit that was committed now."""
         self._meters.took(stage, seconds)
         with self._lock:
             self._pace.took(stage, seconds)
@@ -100,12 +102,15 @@ class Tally:
             return tuple(self._census.failures)
 
     def num_failed_stories(self) -> int:
-        """How many stories will have no film."""
+        """Number of stories that were given up."""
         with self._lock:
             return len(self._census.failed_stories)
 
     def stages(self) -> tuple[StageStatus, ...]:
-        """How far the stages are, with rates."""
+        """The progress of all stages with rates and times left.
+
+        A stage never ends before the stages that feed it.
+        """
         means = {stage: rate.mean_s for stage, rate in self._meters.rates().items()}
         with self._lock:
             counted = self._census.stages()
@@ -123,8 +128,11 @@ class Tally:
     def _eta(
         self, status: StageStatus, counted: tuple[StageStatus, ...], means: Mapping[str, float]
     ) -> float | None:
-        """Time until the pool of a stage has done its remaining units, at its pace; seconds."""
-        pool = [s for s in counted if POOL_OF_STAGE[s.stage] == POOL_OF_STAGE[status.stage]]
+        """Seconds until the pool of a stage has done all its units, at its present pace.
+
+        The stages of a pool share its actors, so that the rate of one stage alone says little.
+        """
+        pool = [s for s in counted if self._pools[s.stage] == self._pools[status.stage]]
         open_stages = [s for s in pool if s.remaining]
         if not status.remaining:
             return 0.0
@@ -136,6 +144,6 @@ class Tally:
 
 
 def _latest(etas: list[float | None]) -> float | None:
-    """A stage is not over before the ones that feed it."""
+    """The largest of the values; `None` if one of them is not known."""
     known = [eta for eta in etas if eta is not None]
     return max(known) if len(known) == len(etas) else None

@@ -1,7 +1,7 @@
-"""Puts the task runs right where the Prefect server missed what happened.
+"""Corrects the task runs that the Prefect server has lost events of.
 
-Task runs tell the server that they exist and what becomes of them by events, and events are lost
-when the server dies between taking and keeping them. The process of the flow run knows better.
+Task runs report their start and end to the server by events. Events are lost if the server dies
+after it has received them and before it has stored them. The flow run's process still knows them.
 """
 
 import time
@@ -15,26 +15,26 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectConcurrentFuture
 
 SETTLE_S = 15.0
-"""How long the server may take to record the last events, seconds."""
+"""Seconds that the server may take to store the last events."""
 
 PAGE = 200
 
 
 class TaskRuns:
-    """The task runs that a flow run submitted, and how each ended."""
+    """The task runs that a flow run has submitted."""
 
     def __init__(self) -> None:
         self._submitted: list[tuple[Task[..., Any], PrefectConcurrentFuture[Any]]] = []
 
     def add(self, task: Task[..., Any], future: PrefectConcurrentFuture[Any]) -> None:
-        """Remember a run of a task, which shows its name."""
+        """Remember a task run; the name of `task` is shown in the UI."""
         self._submitted.append((task, future))
 
     def settle(self, client: SyncPrefectClient, flow_run_id: UUID) -> int:
-        """Tell the server of the runs that ended and whose end, or existence, it never recorded.
+        """Report the runs that have ended and that the server does not know, or not as ended.
 
         Returns:
-            How many there were.
+            The number of these runs.
         """
         deadline = time.monotonic() + SETTLE_S
         recorded = read_task_runs(client, flow_run_id)
@@ -50,15 +50,15 @@ class TaskRuns:
         return len(missed)
 
     def _missed(self, recorded: list[TaskRun]) -> list[tuple[Task[..., Any], UUID, State[Any]]]:
-        """The runs that ended and did not for the server, with how they ended."""
-        over = {run.id for run in recorded if _is_over(run)}
-        missed = [(task, run) for task, run in self._submitted if run.task_run_id not in over]
+        """Return the runs that have ended, but not in the server's records, with their states."""
+        ended = {run.id for run in recorded if _has_ended(run)}
+        missed = [(task, run) for task, run in self._submitted if run.task_run_id not in ended]
         ends = [(task, run.task_run_id, _end_of(run)) for task, run in missed]
         return [(task, run_id, end) for task, run_id, end in ends if end is not None]
 
 
 def read_task_runs(client: SyncPrefectClient, flow_run_id: UUID) -> list[TaskRun]:
-    """All task runs of a flow run."""
+    """Return all task runs of a flow run."""
     of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
     runs: list[TaskRun] = []
     while True:
@@ -68,13 +68,13 @@ def read_task_runs(client: SyncPrefectClient, flow_run_id: UUID) -> list[TaskRun
             return runs
 
 
-def _is_over(run: TaskRun) -> bool:
-    """Whether nothing more comes of a run; one whose predecessor failed never starts."""
+def _has_ended(run: TaskRun) -> bool:
+    """True if the state of a run is final; `NotReady` is, since a task before it has failed."""
     return run.state is not None and (run.state.is_final() or run.state.name == "NotReady")
 
 
 def _end_of(future: PrefectConcurrentFuture[Any]) -> State[Any] | None:
-    """The state in which a run ended, if it did; its result stays in this process."""
+    """Return the state in which a run ended, without its result; `None` if it has not ended."""
     ended = future.wrapped_future
     if not ended.done() or ended.cancelled() or ended.exception() is not None:
         return None

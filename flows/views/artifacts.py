@@ -27,11 +27,10 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job
-from storyreel.flows.job.status import STATUS, StageStatus, count_units, read_told
+from storyreel.flows.job.status import STATUS, StageStatus, count_units, read_published
 from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import StageRate, read_rates
-from storyreel.flows.run.shards import POOL_OF_STAGE, STAGES
 from storyreel.flows.run.task_runs import TaskRuns
 from storyreel.flows.views.gallery import write_gallery
 from storyreel.flows.views.plan_text import plan_against_actual, time_text
@@ -120,7 +119,7 @@ class _Page:
     def show_progress(self, client: SyncPrefectClient) -> None:
         """Update the artifacts from the published status and the finished films."""
         if self._job.output.exists(STATUS):
-            self._show_stages(client, read_told(self._job.output).stages)
+            self._show_stages(client, read_published(self._job.output).stages)
         self._summary.read_on()
         self._show_results(client, self._summary)
 
@@ -240,11 +239,11 @@ class _Page:
 
     def _efficiency(self, rates: dict[str, StageRate], wall_s: float) -> Iterator[str]:
         """The share of its actors' time in which each pool was at work in this run."""
-        sizes = {name: pool["num_actors"] for name, pool in self._config.pools.model_dump().items()}
-        for pool, num_actors in sizes.items():
-            stages = [stage for stage in STAGES if POOL_OF_STAGE[stage] == pool]
+        for pool in dict.fromkeys(spec.pool for spec in self._job.stages):
+            num_actors = getattr(self._config.pools, pool).num_actors
             busy_s = sum(
-                _actor_seconds(rates.get(s)) - _actor_seconds(self._rates.get(s)) for s in stages
+                _actor_seconds(rates.get(spec.name)) - _actor_seconds(self._rates.get(spec.name))
+                for spec in self._job.stages.in_pool(pool)
             )
             share = 100 * busy_s / (num_actors * wall_s)
             yield f"- pool {pool}: {num_actors} actors, busy {share:.0f} % of this run"

@@ -23,7 +23,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from storyreel.flows.job.job import JOB, Job, read_job
+from storyreel.flows.job.description import JOB
+from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.manifests import (

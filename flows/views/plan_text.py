@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from storyreel.flows.plans.plan import Estimate, Plan
+from storyreel.flows.plans.plan import Interval, JobPlan
 from storyreel.flows.plans.rates import StageRate
 
 _TIMES = (("h", 1.0), ("min", 60.0), ("s", 3600.0))
 
 
-def plan_markdown(plan: Plan) -> str:
-    """A job's plan as a markdown table; each figure has the bounds of its interval."""
+def plan_markdown(plan: JobPlan) -> str:
+    """A job\'s plan as a markdown table; each figure has the bounds of its interval."""
     nights = f" in {_text(plan.nights)} nights" if plan.nights else ""
     lines = [
         f"**Plan** (90 % intervals): {plan.stories} stories, {_time(plan.film_hours)} of film,"
@@ -24,7 +24,7 @@ def plan_markdown(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def plan_against_actual(plan: Plan, rates: Mapping[str, StageRate]) -> str:
+def plan_against_actual(plan: JobPlan, rates: Mapping[str, StageRate]) -> str:
     """The planned time of the actors beside what was measured so far."""
     lines = ["| stage | planned | measured so far |", "|---|---:|---:|"]
     for stage in plan.stages:
@@ -36,21 +36,21 @@ def plan_against_actual(plan: Plan, rates: Mapping[str, StageRate]) -> str:
 
 def time_text(hours: float) -> str:
     """In hours, minutes or seconds, whichever is readable."""
-    return _time(Estimate(value=hours, low=hours, high=hours))
+    return _time(Interval(value=hours, low=hours, high=hours))
 
 
-def _time(hours: Estimate) -> str:
+def _time(hours: Interval) -> str:
     unit, factor = next(pair for pair in _TIMES if hours.high * pair[1] >= 1 or pair[0] == "s")
     return f"{_text(hours.scaled(factor))} {unit}"
 
 
-def _size(gigabytes: Estimate) -> str:
+def _size(gigabytes: Interval) -> str:
     if gigabytes.high >= 1:
         return f"{_text(gigabytes)} GB"
     return f"{_text(gigabytes.scaled(1000))} MB"
 
 
-def _text(estimate: Estimate) -> str:
+def _text(estimate: Interval) -> str:
     value, low, high = (_number(x) for x in (estimate.value, estimate.low, estimate.high))
     return value if low == high else f"{value} ({low} to {high})"
 

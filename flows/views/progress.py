@@ -1,6 +1,6 @@
 """Progress bars in the terminal, one per stage."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from storyreel.flows.job.status import StageStatus
-from storyreel.flows.run.shards import STAGES
 from storyreel.stages.output.records import Storyboard
 
 MAX_WARNINGS = 20
@@ -18,7 +17,7 @@ MAX_WARNINGS = 20
 class StageProgress:
     """One bar per stage."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, stages: Sequence[str], console: Console) -> None:
         self._progress = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(),
@@ -28,7 +27,7 @@ class StageProgress:
             console=console,
         )
         self._num_warnings = 0
-        self._bars = {stage: self._progress.add_task(stage, total=0, note="") for stage in STAGES}
+        self._bars = {stage: self._progress.add_task(stage, total=0, note="") for stage in stages}
 
     def show(self, stages: Iterable[StageStatus]) -> None:
         """Set the bars to how far the stages are."""

@@ -51,6 +51,10 @@ SETTLE_S = 5.0
 """Time in which two writers see each other in a store that cannot create exclusively, seconds."""
 
 
+class NotHeldError(RuntimeError):
+    """Another run holds the output, and alone may publish there; the message says which."""
+
+
 class Output:
     """Reads and atomically publishes the files below one URL; paths are relative to it.
 

@@ -2,13 +2,15 @@
 
 import dataclasses
 import itertools
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import transformers
-from diffusers import DiffusionPipeline
+from transformers.utils.hub import cached_file
 
 from storyreel.stages.input.markup import Markup, check_tags, escape_caption_marks, parse_markup
 from storyreel.stages.models.config import ModelConfig, resolve
@@ -26,7 +28,6 @@ from storyreel.stages.prompts.characters import (
     find_subjects,
     tag_introductions,
 )
-from storyreel.stages.prompts.chat import ChatDirector
 from storyreel.stages.prompts.compose import (
     Prompt,
     TokenBudget,
@@ -34,7 +35,7 @@ from storyreel.stages.prompts.compose import (
     compose_motion,
     compose_negative,
 )
-from storyreel.stages.prompts.config import PromptsConfig, Style
+from storyreel.stages.prompts.config import ChatConfig, PromptsConfig, Style
 from storyreel.stages.prompts.sentences import (
     merge_short,
     merge_to_count,
@@ -43,6 +44,9 @@ from storyreel.stages.prompts.sentences import (
     split_to_count,
 )
 from storyreel.stages.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from storyreel.stages.prompts.chat import ChatDirector
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +88,7 @@ class PromptsStage:
         self._config = config
         self._timing = FilmTiming.of(config, num_frames, fps)
         self._budget = TokenBudget(load_tokenizers(model))
-        self._director = ChatDirector(config.chat) if config.chat is not None else None
+        self._director = None if config.chat is None else _load_director(config.chat)
 
     def __call__(self, story: Story) -> tuple[Storyboard]:
         """The storyboard of a story.
@@ -141,7 +145,9 @@ class PromptsStage:
         count = self._timing.keyframes_of_motion(duration_s)
         return split_to_count(merge_to_count(sentences, count), count)
 
-    def _directed(self, story: Story, director: ChatDirector) -> tuple[Story, str, tuple[str, ...]]:
+    def _directed(
+        self, story: Story, director: "ChatDirector"
+    ) -> tuple[Story, str, tuple[str, ...]]:
         names = [character.name for character in story.characters]
         captions = [caption_of(p, parse_markup(p.text, names)) for p in story.panels]
         try:
@@ -200,10 +206,18 @@ class PromptsStage:
         return tuple(shots)
 
 
+def _load_director(config: ChatConfig) -> "ChatDirector":
+    # Imports torch, which the rules do not need: plans and storyboards are made without it.
+    from storyreel.stages.prompts.chat import ChatDirector  # noqa: PLC0415
+
+    return ChatDirector(config)
+
+
 def load_tokenizers(model: ModelConfig) -> list[Any]:
     """The tokenizers of a pipeline's text encoders, one or two; no weights are read."""
     path = resolve(model.path)
-    index: Mapping[str, Any] = DiffusionPipeline.load_config(path, revision=model.revision)
+    index_file: Any = cached_file(path, "model_index.json", revision=model.revision)
+    index: Mapping[str, Any] = json.loads(Path(index_file).read_text(encoding="utf-8"))
     names = [name for name in ("tokenizer", "tokenizer_2") if index.get(name, [None])[0]]
     if not names:
         raise ValueError(f"model {model.path}: has no tokenizer")

@@ -2,8 +2,35 @@
 
 from dataclasses import dataclass
 
-from storyreel.stages.output.records import ShotKind
-from storyreel.stages.scoring.measures.truth import SeenFigure
+from storyreel.stages.output.records import File, ShotKind
+
+CLOTHES = ("top", "bottom", "hat")
+"""The parts of an outfit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenFigure:
+    """A character that the estimator of the truth finds in a picture.
+
+    Attributes:
+        score: how sure the estimator is, in [0, 1].
+        x, y: centre of the grid cell, in [0, 1] of the picture's width and height, y downwards.
+        top, bottom, hat: colours of the clothes.
+    """
+
+    score: float
+    x: float
+    y: float
+    character: str
+    action: str
+    top: str
+    bottom: str
+    hat: str
+
+    @property
+    def clothes(self) -> tuple[str, str, str]:
+        """Colours of `CLOTHES`."""
+        return self.top, self.bottom, self.hat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,3 +162,25 @@ class JobScore:
     high: float | None
     count: int
     num_stories: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoryScores:
+    """The scores of one story.
+
+    `features` is the file of the summed features of its keyframes (`FeatureStatistics.arrays`), for
+    the Frechet distance.
+    """
+
+    story_id: str
+    panels: tuple[PanelScore, ...]
+    clips: tuple[ClipScore, ...]
+    film: FilmScore
+    features: File
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceScores:
+    """The file of the summed features of a folder of pictures (`FeatureStatistics.arrays`)."""
+
+    features: File

@@ -6,7 +6,6 @@ their clips as the product's own stages do, checksums included.
 
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,16 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.simulated import factories as simulated_factories
-from storyreel.cluster.worker import Stage, StageFactory
+from benchmarks.simulated import clip_of, publish_video, stage_table
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.job import Job
-from storyreel.stages.films.stage import FilmsStage
-from storyreel.stages.output.records import Clip, Shot, Story
+from storyreel.flows.job.stage_table import StageSpec, StageTable
+from storyreel.flows.job.stages import STAGES
+from storyreel.stages.output.records import Clip, Story
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import read_picture
-from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit
-from storyreel.stages.video import write_clip
+from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit, Stage, StageFactory
 
 SPEED = 50.0
 """How many times faster than a simulated renderer's units ours are."""
@@ -41,29 +38,8 @@ class DissolvingMotion:
         shot = unit.shot
         ends = (read_picture(self._output, k, k.width, k.height) for k in (unit.first, unit.last))
         frames = np.linspace(*ends, num=shot.num_frames).round().astype(np.uint8)
-        return (self._publish(shot, frames, unit.fps),)
-
-    def _publish(self, shot: Shot, frames: np.ndarray, fps: int) -> Clip:
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / "clip.mkv"
-            write_clip(local, frames, fps)
-            path = f"clips/{shot.story_id}/{shot.shot_index:04d}.mkv"
-            file = self._output.publish_file(path, local)
-        num_frames, height, width, _ = frames.shape
-        return Clip(
-            story_id=shot.story_id,
-            shot_index=shot.shot_index,
-            kind=shot.kind,
-            path=file.path,
-            size=file.size,
-            sha256=file.sha256,
-            num_frames=num_frames,
-            width=width,
-            height=height,
-            seed=shot.seed,
-            endpoint_closeness=1.0,
-            endpoint_jump=1.0,
-        )
+        path = f"clips/{shot.story_id}/{shot.shot_index:04d}.mkv"
+        return (clip_of(shot, publish_video(self._output, path, frames, unit.fps)),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,17 +143,22 @@ TROUBLES: Mapping[str, Callable[[Path, Path], None]] = {
 }
 
 
-def troubled_factories(
-    job: Job, config: RenderConfig, *, folder: str, troubles: tuple[Trouble, ...]
-) -> dict[str, StageFactory]:
+def troubled_stages(*, folder: str, troubles: tuple[Trouble, ...]) -> StageTable:
     """The stages of a job, with their troubles."""
-    url = job.output.url
-    stages: dict[str, StageFactory] = {
-        **simulated_factories(job, config, speed=SPEED),
-        "motion": partial(DissolvingMotion, output_url=url),
-        "films": partial(FilmsStage, output_url=url, config=config.films),
-    }
-    return {
-        name: partial(Troubled, make=make, stage=name, folder=folder, troubles=troubles)
-        for name, make in stages.items()
-    }
+
+    def troubled(spec: StageSpec) -> Callable[[str, RenderConfig], StageFactory]:
+        return lambda url, config: partial(
+            Troubled,
+            make=spec.factory(url, config),
+            stage=spec.name,
+            folder=folder,
+            troubles=troubles,
+        )
+
+    stages = stage_table(speed=SPEED).with_factories(
+        {
+            "motion": lambda url, _config: partial(DissolvingMotion, output_url=url),
+            "films": STAGES["films"].factory,
+        }
+    )
+    return stages.with_factories({spec.name: troubled(spec) for spec in stages})

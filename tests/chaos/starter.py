@@ -11,7 +11,6 @@ import signal
 import sys
 import tomllib
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from storyreel.flows.job.lock import LockedError
 from storyreel.flows.run.render import render_flow, run_render
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.storage import Output
-from tests.chaos.stages import Trouble, troubled_factories
+from tests.chaos.stages import Trouble, troubled_stages
 
 MARK = "STORYREEL_CHAOS"
 """Environment variable of a flow's processes, by which those that are left are found."""
@@ -36,7 +35,7 @@ def render(request: dict[str, Any]) -> int:
     job = open_job(Output(request["output"]), request["stories"], config)
     if job.unfinished():
         troubles = tuple(Trouble(**trouble) for trouble in request["troubles"])
-        stages = partial(troubled_factories, folder=request["folder"], troubles=troubles)
+        stages = troubled_stages(folder=request["folder"], troubles=troubles)
         run_render(job, config, render_flow(stages))
     return int(bool(summarize(job).num_failures))
 

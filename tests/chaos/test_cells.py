@@ -17,7 +17,7 @@ import pytest
 
 from storyreel.flows.audit.repair import open_for_repair
 from storyreel.flows.audit.verify import verify
-from storyreel.flows.run.shards import STAGES
+from storyreel.flows.job.stages import STAGES
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
@@ -51,8 +51,8 @@ QUICK = {
 
 def cells(failure: str) -> pytest.MarkDecorator:
     """One test for each stage."""
-    marks = [[] if (failure, stage) in QUICK else [pytest.mark.slow] for stage in STAGES]
-    stages = [pytest.param(s, marks=m, id=s) for s, m in zip(STAGES, marks, strict=True)]
+    marks = [[] if (failure, stage) in QUICK else [pytest.mark.slow] for stage in STAGES.names]
+    stages = [pytest.param(s, marks=m, id=s) for s, m in zip(STAGES.names, marks, strict=True)]
     return pytest.mark.parametrize("stage", stages)
 
 

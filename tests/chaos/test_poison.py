@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storyreel.flows.audit.verify import verify
-from storyreel.flows.run.shards import STAGES
+from storyreel.flows.job.stages import STAGES
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Failure, Film
 from storyreel.stages.output.storage import Output
@@ -39,7 +39,7 @@ def poisons() -> list[Trouble]:
     stories = dice.sample(range(NUM_STORIES), len(CLASSES))
     troubles = []
     for kind, story in zip(CLASSES, stories, strict=True):
-        stage = dice.choice(STAGES)
+        stage = dice.choice(STAGES.names)
         unit = f"s{story:04d}" + (".0000" if stage == "motion" else "")
         after = dice.choice([False, True])
         troubles.append(Trouble(kind=kind, stage=stage, unit=unit, times=99, after=after))

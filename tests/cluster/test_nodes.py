@@ -56,7 +56,7 @@ stages = {"copies": partial(NodeStage, output_url=url)}
 config = PoolConfig(num_actors=4, num_cpus=1, max_attempts=2)
 units, futures = [], []
 with connected(ClusterConfig(address=address)):
-    with Pool(name="toys", stages=stages, output_url=url, config=config, num_threads=1) as pool:
+    with Pool(name="toys", stages=stages, output=Output(url), config=config, num_threads=1) as pool:
         while not (Path(url) / "enough").exists():
             for _ in range(8):
                 name = f"story-{len(units):04d}"
@@ -82,6 +82,7 @@ from storyreel.cluster.ray_runtime import connected
 from storyreel.cluster.work import Work
 from storyreel.stages.output.commits import UnitId
 from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.storage import Output
 from tests.cluster.toys import NodeStage, Order
 
 address, url = sys.argv[1:]
@@ -90,7 +91,7 @@ def render(name, **settings):
     config = PoolConfig(**settings)
     stages = {"copies": partial(NodeStage, output_url=url)}
     unit = UnitId(stage="copies", shard=Shard(index=0, count=1), story_id=name)
-    with Pool(name="toys", stages=stages, output_url=url, config=config, num_threads=1) as pool:
+    with Pool(name="toys", stages=stages, output=Output(url), config=config, num_threads=1) as pool:
         future = pool.submit(Work(unit=unit, argument=Order(text=name)), priority=(0,))
         (Path(url) / f"{name}-waits").touch()
         return future.result()

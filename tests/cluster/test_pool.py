@@ -60,7 +60,7 @@ def open_pool(output: Path, **changes: Any) -> Pool:
     return Pool(
         name="toys",
         stages={"copies": stage},
-        output_url=str(output),
+        output=Output(str(output)),
         config=PoolConfig(**settings),
         num_threads=3,
         **watchers,

@@ -28,12 +28,13 @@ from storyreel.cluster.ray_runtime import connected
 from storyreel.cluster.work import Work
 from storyreel.stages.output.commits import UnitId
 from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.storage import Output
 from tests.cluster.toys import CopyStage, Order
 
 url = sys.argv[1]
 stages = {"copies": partial(CopyStage, output_url=url)}
 with connected(ClusterConfig(num_cpus=1)):
-    pool = Pool(name="toys", stages=stages, output_url=url, config=PoolConfig(), num_threads=1)
+    pool = Pool(name="toys", stages=stages, output=Output(url), config=PoolConfig(), num_threads=1)
     unit = UnitId(stage="copies", shard=Shard(index=0, count=1), story_id="story")
     pool.submit(Work(unit=unit, argument=Order(text="story", trouble="hang")), priority=(0,))
     pool.close()

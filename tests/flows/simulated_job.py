@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 from benchmarks import simulated
@@ -56,7 +55,7 @@ def main() -> None:
     job = open_job(Output(asked.output), asked.input, config, sample_size=asked.sample)
     start(job, asked.sample)
     clock = night_clock(Path(asked.output), asked.night_s)
-    flow = render_flow(partial(simulated.factories, speed=asked.speed), clock)
+    flow = render_flow(simulated.stage_table(speed=asked.speed), clock)
     state = run_render(job, config, flow)
     sys.stdout.write(f"{state.type.value}|{state.name}|{state.message}\n")
 

@@ -57,5 +57,5 @@ def test_a_pose_that_nothing_would_follow_is_refused_and_the_other_story_is_rend
     assert done.returncode == 1, done.stderr
     (failure,) = read_manifests(Output(str(output)), "failures", Failure)
     assert failure.story_id == "posed"
-    assert "panels[0]: control_image 'pose.png': nothing would follow it" in failure.message
+    assert "panels[0]: control_image 'pose.png': must be left out" in failure.message
     assert [film.name for film in (output / "films").glob("*.mp4")] == ["free.mp4"]

@@ -25,7 +25,7 @@ from storyreel.flows.job.control import read_control
 from storyreel.flows.job.generations import read_generations
 from storyreel.flows.job.job import read_job
 from storyreel.flows.job.lock import holder_of
-from storyreel.flows.job.status import read_told
+from storyreel.flows.job.status import read_published
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import read_rates
@@ -287,7 +287,7 @@ READERS: dict[str, Callable[[Output], object]] = {
     "generations.json": read_generations,
     "plan.json": read_plan,
     "rates.json": read_rates,
-    "status.json": read_told,
+    "status.json": read_published,
     "lock/00000001.json": holder_of,
     "control/000001.json": read_control,
     "units/films/00000-of-00001/fox.done.json": lambda output: read_commit(output, UNIT, Film),

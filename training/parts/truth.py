@@ -20,13 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from storyreel.stages.scoring.measures.truth import (
-    MAX_FIGURES,
-    Evidence,
-    Seen,
-    SeenFigure,
-    TruthEstimator,
-)
+from storyreel.stages.scoring.measures.truth import MAX_FIGURES, Evidence, Seen, TruthEstimator
+from storyreel.stages.scoring.records import SeenFigure
 from storyreel.training import world
 from storyreel.training.checkpoints import Trainer
 from storyreel.training.config import TrainingConfig, TruthConfig

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-CLOTHES = ("top", "bottom", "hat")
-"""The parts of an outfit."""
+from storyreel.stages.scoring.records import CLOTHES, SeenFigure
+
 STRIDE = 16
 """Pixels of the network's input per cell of the grid."""
 MIN_SCORE = 0.5
@@ -33,26 +33,6 @@ BATCH_SIZE = 32
 
 Pictures = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 """RGB pixels (height, width, 3) of each picture."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenFigure:
-    """Somebody in a picture, mirror images and portraits included; `x` and `y` (downwards) of the
-    middle of the cell and `score` are in [0, 1]."""
-
-    score: float
-    x: float
-    y: float
-    character: str
-    action: str
-    top: str
-    bottom: str
-    hat: str
-
-    @property
-    def clothes(self) -> tuple[str, str, str]:
-        """Colours of `CLOTHES`."""
-        return self.top, self.bottom, self.hat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,11 @@ from storyreel.flows.job.control import Cancel, read_control, update_control
 from storyreel.flows.job.generations import complete_opening, read_generations
 from storyreel.flows.job.job import Job, read_config, read_job
 from storyreel.flows.job.lock import LockedError, held
-from storyreel.flows.run.shards import STAGES, ShardPipeline, render_stage
 from storyreel.flows.views.summary import summarize
-from storyreel.stages.output.manifests import Shard, read_manifests
+from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Failure, Film
 from storyreel.stages.output.storage import Output
-from tests.flows.inline import InlineRun, lay_out, render_inline
+from tests.flows.inline import SIMULATED, InlineRunner, lay_out, never, render_inline
 
 BAD = {"s000.0001": "motion", "s003": "keyframes", "s004": "films"}
 
@@ -44,19 +43,11 @@ def in_quarantine(output: Output) -> set[str]:
 
 def go_on(output: Output, **options: Any) -> list[str]:
     """Render what is missing; names the units that were done for it."""
-    job = read_job(output)
-    run = InlineRun(output, options.get("fails", lambda work: False))
+    job = read_job(output, SIMULATED)
+    runner = InlineRunner(job, options.get("fails", never))
     for shard in job.unfinished():
-        render_shard(job, shard, run)
-    return sorted(run.tried)
-
-
-def render_shard(job: Job, shard: Shard, run: InlineRun) -> None:
-    pipeline = ShardPipeline(job.output, shard, fingerprint=job.fingerprint, fps=8)
-    for name in STAGES:
-        stage = pipeline.stage(name)
-        if not stage.is_sealed(job.output):
-            render_stage(stage, job.output, run)
+        runner.render(shard)
+    return sorted(runner.tried)
 
 
 def test_all_are_tried_again_and_only_what_is_missing_is_done(output: Output) -> None:
@@ -188,7 +179,7 @@ def test_the_same_command_goes_on_with_what_is_left_also_after_a_cancellation(
 
     def run_inline(job: Job, config: RenderConfig) -> State[Any]:
         assert read_control(job.output).cancel is Cancel.NO
-        render_shard(job, job.unfinished()[0], InlineRun(job.output, lambda work: False))
+        InlineRunner(read_job(job.output, SIMULATED)).render(job.unfinished()[0])
         return Completed(name="CarriedOver", message="2 shards carried over")
 
     monkeypatch.setattr("storyreel.flows.run.render.run_render", run_inline)

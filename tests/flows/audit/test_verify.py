@@ -167,7 +167,7 @@ def test_files_that_were_let_go_are_no_loss_and_those_of_failed_stories_stay(job
 def test_letting_go_goes_on_where_it_broke_off(job: Path) -> None:
     output = Output(str(job))
     job_there = render_inline(output)
-    remove_intermediates(output, job_there.shards[0])
+    remove_intermediates(job_there, job_there.shards[0])
     (job / "keyframes/s000").mkdir()
     (job / "keyframes/s000/0000.png").write_bytes(b"was not removed yet")
     remove_finished_intermediates(job_there)

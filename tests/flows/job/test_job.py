@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from storyreel.flows.job.config import load_config
-from storyreel.flows.job.job import JOB, open_job, read_config
+from storyreel.flows.job.description import JOB
+from storyreel.flows.job.job import open_job, read_config
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from storyreel.flows.job.config import load_config
+from storyreel.flows.job.stage_table import ShardContext
+from storyreel.flows.job.stages import STAGES
 from storyreel.flows.job.status import MAX_FAILURES, Census
 from storyreel.flows.plans.rates import Meters
-from storyreel.flows.run.shards import ShardPipeline
+from storyreel.flows.run.shards import StageOfShard
 from storyreel.flows.run.tally import Tally
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Clip, Failure, ShotKind
@@ -45,9 +48,15 @@ def tally(num_stories: int = 10) -> Tally:
 
 
 def open_motion(counted: Tally, index: int, num_shots: int, num_stories: int) -> None:
-    shard = Shard(index=index, count=5)
-    pipeline = ShardPipeline(Output("/"), shard, fingerprint="", fps=8)
-    counted.opened(pipeline.stage("motion"), num_shots, num_stories)
+    context = ShardContext(
+        output=Output("/"),
+        shard=Shard(index=index, count=5),
+        fingerprint="",
+        config=load_config("pocket"),
+        stages=STAGES,
+    )
+    motion = StageOfShard(spec=STAGES["motion"], context=context, is_last=False)
+    counted.opened(motion, num_shots, num_stories)
 
 
 def test_shots_are_estimated_until_every_shard_is_known() -> None:

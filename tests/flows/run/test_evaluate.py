@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,43 +12,32 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from storyreel.cluster.work import Work
+from storyreel.cluster.config import ClusterConfig
+from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.commands.cli import app
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job, read_job
 from storyreel.flows.job.retention import remove_finished_intermediates
-from storyreel.flows.run.render import stage_factories
-from storyreel.flows.run.shards import STAGES, ShardPipeline, render_stage
-from storyreel.stages.output.commits import Commit, commit
 from storyreel.stages.output.manifests import read_manifest, read_manifests, write_manifest
 from storyreel.stages.output.records import Clip, Film, Panel
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
-from tests.flows.inline import InlineRun, lay_out, render_inline
+from tests.flows.inline import InlineRunner, lay_out, render_inline
 from tests.stages.tiny import save_tiny_clip
 
 PARTS = ("text_encoder", "tokenizer", "image_encoder", "feature_extractor")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[None]:
+    """One Ray for all evaluations, as in a notebook; each would start one of its own."""
+    with connected(ClusterConfig(num_cpus=4)):
+        yield
+
+
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_clip(tmp_path_factory.mktemp("clip"))
-
-
-class RealRun(InlineRun):
-    """Does units with the real stages, at once, in this thread."""
-
-    def __init__(self, output: Output, factories: Mapping[str, Callable[[], Any]]) -> None:
-        super().__init__(output, lambda work: False)
-        self._stages = {name: make() for name, make in factories.items()}
-
-    def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:
-        records = self._stages[work.unit.stage](work.argument)
-        made = Commit(records=records, attempts=1, worker="inline", seconds=0.1, hardware="none")
-        commit(self._output, work.unit, made)
-        over: Future[Any] = Future()
-        over.set_result(records)
-        return over
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +46,9 @@ def undisturbed(stories: Path, tiny_config: Path, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("evaluate") / "job"
     config, output = load_config(str(tiny_config)), Output(str(folder))
     job = open_job(output, str(stories), config)
-    run = RealRun(output, stage_factories(job, config))
+    runner = InlineRunner(job)
     for shard in job.shards:
-        pipeline = ShardPipeline(output, shard, fingerprint=job.fingerprint, fps=8)
-        for name in STAGES:
-            assert render_stage(pipeline.stage(name), output, run)
+        runner.render(shard)
     return folder
 
 

@@ -7,20 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.resume import film_of
-from storyreel.flows.job.job import REJECTED, read_job
+from benchmarks.simulated import FPS, film_of, finish_shard
+from storyreel.flows.job.job import read_job
+from storyreel.flows.job.layout import REJECTED
 from storyreel.flows.job.status import find_status
 from storyreel.flows.views.report import show_status, show_summary
 from storyreel.flows.views.summary import FAILURES_KEPT, FILMS_KEPT, Summary, summarize
 from storyreel.stages.output.manifests import Shard, manifest_path, write_manifest
-from storyreel.stages.output.records import Failure, Film
+from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
 from tests.flows.inline import lay_out, render_inline
-
-
-def film(story_id: str) -> Film:
-    """A film of ten seconds."""
-    return replace(film_of(story_id), duration_s=10.0)
 
 
 def failure(story_id: str) -> Failure:
@@ -41,10 +37,9 @@ def failure(story_id: str) -> Failure:
 def seal(output: Output, index: int, films: int, failures: int) -> None:
     """Finish a shard of a thousand."""
     shard = Shard(index=index, count=1000)
-    made = [film(f"s{index}-{n:04d}") for n in range(films)]
+    of_ten_seconds = [film_of(f"s{index}-{n:04d}", 10 * FPS) for n in range(films)]
     lost = [failure(f"f{index}-{n:04d}") for n in range(failures)]
-    write_manifest(output, manifest_path("films", shard), Film, made)
-    write_manifest(output, manifest_path("failures", shard), Failure, lost)
+    finish_shard(output, shard, of_ten_seconds, lost)
 
 
 @pytest.fixture

@@ -3,44 +3,18 @@
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tests.stages.prompts.builders import character, story
 from tests.stages.prompts.conftest import MakeStage
+from tests.stages.tiny_chat import save_tiny_chat
 
 ANN = character("Ann", "a girl in a red coat")
-TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
 
 
 @pytest.fixture(scope="module")
 def chat_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("chat")
-    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: index for index, token in enumerate([*symbols, "<end>"])}
-    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        chat_template=TEMPLATE,
-        **dict.fromkeys(("eos_token", "pad_token"), "<end>"),
-    )
-    tokenizer.save_pretrained(path)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=4096, eos_token_id=vocab["<end>"],
-        bos_token_id=None, pad_token_id=vocab["<end>"],
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(path)
-    return str(path)
+    return str(save_tiny_chat(tmp_path_factory.mktemp("chat")))
 
 
 def test_a_chat_model_describes_every_panel_and_the_captions_stay(

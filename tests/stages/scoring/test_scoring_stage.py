@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from storyreel.stages.motion.frames import hold
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import ShotKind
-from storyreel.stages.scoring.stage import ScoringStage, ScoringUnit, StoryScores
+from storyreel.stages.scoring.records import StoryScores
+from storyreel.stages.scoring.stage import ScoringStage
+from storyreel.stages.units import ScoringUnit
 from storyreel.training import world
 from storyreel.training.stories import held_out_story
 from tests.stages.films.conftest import SHARD, Job
@@ -54,7 +57,9 @@ class Story:
         folder = None if masks is None else str(masks)
         config = config_of(self.clip_folder, masks=folder, **settings)
         stage = ScoringStage(output_url=str(self.job.folder), config=config)
-        return stage(ScoringUnit(story_id="fox", shard=SHARD))
+        (scores,) = stage(ScoringUnit(story_id="fox", shard=SHARD))
+        assert isinstance(scores, StoryScores)
+        return scores
 
 
 def panning(seed: int) -> np.ndarray:
@@ -77,7 +82,7 @@ def test_every_panel_and_clip_gets_its_score_and_the_film_their_means(story: Sto
         np.mean([clip.clipsim_first for clip in scores.clips])  # type: ignore[arg-type]
     )
     assert (scores.film.copy_rate, scores.film.static_rate) == (0, 0)
-    assert scores.features.count == PANELS
+    assert load_file(story.job.folder / scores.features.path)["count"] == PANELS
 
 
 def test_a_frozen_film_has_perfect_similarities_and_is_flagged_static(story: Story) -> None:
@@ -176,7 +181,8 @@ def test_a_story_of_one_panel_has_scores_of_its_panel_only(
     job.add_story("still", ["alone"], [])
     job.seal()
     stage = ScoringStage(output_url=str(job.folder), config=config_of(clip_folder))
-    scores = stage(ScoringUnit(story_id="still", shard=SHARD))
+    (scores,) = stage(ScoringUnit(story_id="still", shard=SHARD))
+    assert isinstance(scores, StoryScores)
     assert len(scores.panels) == 1
     assert scores.clips == ()
     film = scores.film

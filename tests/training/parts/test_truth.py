@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from storyreel.stages.scoring.measures.truth import Seen, SeenFigure, TruthEstimator
+from storyreel.stages.scoring.measures.truth import Seen, TruthEstimator
+from storyreel.stages.scoring.records import SeenFigure
 from storyreel.training import world
 from storyreel.training.config import TrainingConfig, TruthConfig, VaeConfig
 from storyreel.training.data import FIGURE, Pictures, open_images

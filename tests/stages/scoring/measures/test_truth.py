@@ -5,13 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from storyreel.stages.scoring.measures.truth import (
-    MAX_FIGURES,
-    Seen,
-    SeenFigure,
-    TruthEstimator,
-    peaks,
-)
+from storyreel.stages.scoring.measures.truth import MAX_FIGURES, Seen, TruthEstimator, peaks
+from storyreel.stages.scoring.records import SeenFigure
 
 TABLES = {
     "characters": ["cat", "dog"],

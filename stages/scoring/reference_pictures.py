@@ -1,4 +1,4 @@
-"""The pictures of a folder that rendered ones are compared with."""
+"""Reads the pictures that rendered ones are compared with."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -12,12 +12,22 @@ from PIL import Image, ImageOps
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
+def check_has_pictures(url: str) -> None:
+    """Raise ValueError if there is no picture below a folder or URL."""
+    _find(url)
+
+
 def reference_pictures(url: str) -> Iterator[NDArray[np.uint8]]:
-    """The pictures below a folder or URL, uint8 (H, W, 3) in RGB, one at a time, in order.
+    """Read the pictures below a folder or URL, uint8 (H, W, 3) in RGB, one at a time, in order.
 
     Raises:
         ValueError: there is no picture, or one cannot be read; names it.
     """
+    filesystem, paths = _find(url)
+    return (_read(filesystem, path) for path in paths)
+
+
+def _find(url: str) -> tuple[Any, list[str]]:
     try:
         filesystem, root = fsspec.core.url_to_fs(url)
         paths = [path for path in sorted(filesystem.find(root)) if _is_picture(path)]
@@ -26,7 +36,7 @@ def reference_pictures(url: str) -> Iterator[NDArray[np.uint8]]:
     if not paths:
         allowed = ", ".join(sorted(SUFFIXES))
         raise ValueError(f"reference {url}: holds no picture ({allowed})")
-    return (_read(filesystem, path) for path in paths)
+    return filesystem, paths
 
 
 def _is_picture(path: str) -> bool:

@@ -1,0 +1,1 @@
+"""Stories to render, a notebook, and a stage to add."""

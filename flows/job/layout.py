@@ -1,0 +1,216 @@
+"""Lays the accepted stories of an input out in shards: the `stories` manifests of a job.
+
+The input is read twice: once to count and hash it, before anything is written, and once to copy it
+into the job, so that later runs do not need it.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from storyreel.flows.job.config import RenderConfig, digest
+from storyreel.stages.input.references import References
+from storyreel.stages.input.stories import Rejection, read_stories
+from storyreel.stages.keyframes.config import KeyframesConfig
+from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, write_manifest
+from storyreel.stages.output.records import Failure, Story, to_row
+from storyreel.stages.output.storage import Output
+from storyreel.stages.output.urls import without_credentials
+
+REJECTED = "manifests/failures/input.parquet"
+"""Manifest of the input rows that are not valid stories."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How the stories of a job are divided into shards.
+
+    Attributes:
+        num_stories: accepted stories.
+        shard_size: stories of a shard; the last one may have fewer.
+        sample_size: stories of shard 0, spread evenly over the input, which are rendered first so
+            that a person can judge them; 0 if the job has no sample.
+    """
+
+    num_stories: int
+    shard_size: int
+    sample_size: int
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        # Minus floor division rounds up.
+        return bool(self.sample_size) - (self.sample_size - self.num_stories) // self.shard_size
+
+    def shard(self, index: int) -> Shard:
+        """The first generation of a shard; shards are in the order of the input."""
+        return Shard(index=index, count=self.num_shards)
+
+    def size_of(self, shard: Shard) -> int:
+        """Number of stories of a shard."""
+        if self.sample_size and not shard.index:
+            return self.sample_size
+        before = (shard.index - bool(self.sample_size)) * self.shard_size
+        return min(self.shard_size, self.num_stories - self.sample_size - before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """Number of accepted and of rejected rows of an input, and a hash of both."""
+
+    num_stories: int
+    num_rejected: int
+    sha256: str
+
+    def __str__(self) -> str:
+        counts = f"{self.num_stories} stories and {self.num_rejected} rejected rows"
+        return f"{counts} (sha256 {self.sha256[:8]})"
+
+
+def read_rows(
+    input_url: str,
+    limit: int | None,
+    config: RenderConfig,
+    keep: Callable[[str, bytes], Any],
+) -> Iterator[Story | Rejection]:
+    """Read the input; pictures that a story names are given to `keep` with their new path."""
+    rows = islice(read_stories(input_url), limit)
+    references = References(input_url, config.references, keep)
+    return (_with_pictures(row, references, config.keyframes) for row in rows)
+
+
+def _with_pictures(
+    row: Story | Rejection, references: References, config: KeyframesConfig
+) -> Story | Rejection:
+    if isinstance(row, Rejection):
+        return row
+    try:
+        _check_control(row, config)
+        return references.adopt(row)
+    except ValueError as error:
+        return Rejection(
+            source_file=row.source_file,
+            source_row=row.source_row,
+            story_id=row.story_id,
+            message=str(error),
+        )
+
+
+def _check_control(story: Story, config: KeyframesConfig) -> None:
+    for index, panel in enumerate(story.panels):
+        if panel.control_image is not None and config.controlnet is None:
+            raise ValueError(
+                f"panels[{index}]: control_image {panel.control_image[:200]!r}: must be left out,"
+                " the configuration has no keyframes.controlnet"
+            )
+
+
+def discard_picture(path: str, content: bytes) -> None:
+    """Do not copy a picture: what `read_rows` calls while the input is only counted."""
+
+
+class _Counter:
+    """Counts and hashes rows; the hash does not depend on where the input lies."""
+
+    def __init__(self) -> None:
+        self._counts = {Story: 0, Rejection: 0}
+        self._content = hashlib.sha256()
+
+    def add(self, row: Story | Rejection) -> None:
+        self._counts[type(row)] += 1
+        # The message of a rejection may contain the input's path too.
+        placeless = {**to_row(row), "source_file": "", "message": ""}
+        self._content.update(digest(placeless).encode())
+
+    def census(self) -> Census:
+        return Census(
+            num_stories=self._counts[Story],
+            num_rejected=self._counts[Rejection],
+            sha256=self._content.hexdigest(),
+        )
+
+
+def take_census(rows: Iterator[Story | Rejection]) -> Census:
+    """Count and hash all rows."""
+    counter = _Counter()
+    for row in rows:
+        counter.add(row)
+    return counter.census()
+
+
+def checked_rows(
+    rows: Iterator[Story | Rejection], census: Census, input_url: str
+) -> Iterator[Story | Rejection]:
+    """Yield the rows, and raise ValueError after the last one if they differ from the census."""
+    counter = _Counter()
+    for row in rows:
+        counter.add(row)
+        yield row
+    if (found := counter.census()) != census:
+        raise ValueError(
+            f"input {without_credentials(input_url)}: changed while it was read: {census} at first,"
+            f" then {found}; run the command again when nothing writes to the input"
+        )
+
+
+def is_laid_out(output: Output, sharding: Sharding, num_rejected: int) -> bool:
+    """True if all manifests that `write_stories` writes are there."""
+    there = output.names(f"manifests/{STORIES}")
+    return len(there) == sharding.num_shards and (not num_rejected or output.exists(REJECTED))
+
+
+def write_stories(output: Output, sharding: Sharding, rows: Iterator[Story | Rejection]) -> None:
+    """Copy the accepted stories into manifests, holding one or two shards in memory.
+
+    The first shard is written last: it is there only if all rows were read without an error.
+    """
+    rejected: list[Failure] = []
+    sample: list[Story] = []
+    others = _without_sample(sharding, _accepted(rows, rejected), sample)
+    first = sample if sharding.sample_size else list(islice(others, sharding.shard_size))
+    for index in range(1, sharding.num_shards):
+        of_shard = list(islice(others, sharding.shard_size))
+        write_manifest(output, manifest_path(STORIES, sharding.shard(index)), Story, of_shard)
+    deque(others, maxlen=0)  # the last of the sample may come after the last full shard
+    if rejected:
+        write_manifest(output, REJECTED, Failure, rejected)
+    if first:
+        write_manifest(output, manifest_path(STORIES, sharding.shard(0)), Story, first)
+
+
+def _without_sample(
+    sharding: Sharding, stories: Iterator[Story], sample: list[Story]
+) -> Iterator[Story]:
+    """Yield the stories that are not in the sample; append the others, evenly spread, to it."""
+    odd = range(1, 2 * sharding.sample_size, 2)
+    chosen = {i * sharding.num_stories // (2 * sharding.sample_size) for i in odd}
+    for position, story in enumerate(stories):
+        if position in chosen:
+            sample.append(story)
+        else:
+            yield story
+
+
+def _accepted(rows: Iterator[Story | Rejection], rejected: list[Failure]) -> Iterator[Story]:
+    for row in rows:
+        if isinstance(row, Story):
+            yield row
+        else:
+            rejected.append(_failure_of(row))
+
+
+def _failure_of(row: Rejection) -> Failure:
+    return Failure(
+        story_id=row.story_id,
+        stage="input",
+        unit_id="",
+        error_class="bad_input",
+        message=row.message,
+        attempts=0,
+        worker="",
+        source_file=row.source_file,
+        source_row=row.source_row,
+    )

@@ -1,0 +1,192 @@
+"""The stages of a job: prompts, keyframes, motion, films."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import attrgetter
+
+from storyreel.flows.job.config import RenderConfig
+from storyreel.flows.job.stage_table import (
+    SHOTS,
+    FilesSpec,
+    ManifestSpec,
+    ShardContext,
+    StageSpec,
+    StageTable,
+    Unit,
+    UnitOf,
+)
+from storyreel.stages.factories import make_films, make_keyframes, make_motion, make_prompts
+from storyreel.stages.output.manifests import STORIES
+from storyreel.stages.output.records import (
+    Clip,
+    Film,
+    Keyframe,
+    Panel,
+    Shot,
+    ShotKind,
+    Story,
+    Storyboard,
+)
+from storyreel.stages.units import (
+    FilmUnit,
+    KeyframesUnit,
+    MotionUnit,
+    ReferenceImage,
+    StageFactory,
+)
+
+
+def film_frames(storyboard: Storyboard) -> int:
+    """Frames of a story's film; neighbouring clips share a keyframe.
+
+    The film may end with a still, which is not counted: it costs almost nothing.
+    """
+    return 1 + sum(shot.num_frames - 1 for shot in storyboard.shots)
+
+
+def _prompts_factory(_output_url: str, config: RenderConfig) -> StageFactory:
+    return partial(
+        make_prompts,
+        config=config.prompts,
+        model=config.keyframes.model,
+        num_frames=config.motion.num_frames,
+        fps=config.films.fps,
+    )
+
+
+def _prompts_units(shard: ShardContext) -> Iterator[Unit]:
+    for story in shard.rows(STORIES):
+        yield Unit(story_id=story.story_id, argument=story)
+
+
+def _keyframes_units(shard: ShardContext) -> Iterator[Unit]:
+    """One unit a story: attention couples its panels. Stories without a storyboard have none."""
+    references = {story.story_id: _reference_images(story) for story in shard.rows(STORIES)}
+    panels: defaultdict[str, list[Panel]] = defaultdict(list)
+    for panel in shard.rows("panels"):
+        panels[panel.story_id].append(panel)
+    for story_id, of_story in panels.items():
+        unit = KeyframesUnit(
+            story_id=story_id,
+            panels=tuple(of_story),
+            reference_images=references[story_id],
+        )
+        yield Unit(story_id=story_id, argument=unit)
+
+
+def _reference_images(story: Story) -> tuple[ReferenceImage, ...]:
+    return tuple(
+        ReferenceImage(character=character.name, path=character.reference_image)
+        for character in story.characters
+        if character.reference_image is not None
+    )
+
+
+def _motion_units(shard: ShardContext) -> Iterator[Unit]:
+    """One unit a shot; the shots of a story whose keyframes failed have none."""
+    keyframes = {(k.story_id, k.keyframe_index): k for k in shard.rows("keyframes")}
+    for shot in shard.rows(SHOTS):
+        if (shot.story_id, 0) in keyframes:
+            unit = MotionUnit(
+                shot=shot,
+                first=keyframes[shot.story_id, shot.shot_index],
+                last=keyframes[shot.story_id, shot.shot_index + 1],
+                fps=shard.config.films.fps,
+            )
+            yield Unit(story_id=shot.story_id, argument=unit, shot_index=shot.shot_index)
+
+
+def _rendered_frames(clips: Sequence[Clip]) -> int:
+    """Frames that a model rendered: cuts, holds and dissolves cost almost nothing."""
+    return sum(clip.num_frames for clip in clips if clip.kind is ShotKind.MOTION)
+
+
+def _planned_frames(storyboard: Storyboard) -> int:
+    return sum(shot.num_frames for shot in storyboard.shots if shot.kind is ShotKind.MOTION)
+
+
+def _films_units(shard: ShardContext) -> Iterator[Unit]:
+    failed = {failure.story_id for failure in shard.failures()}
+    for story in shard.rows(STORIES):
+        if story.story_id not in failed:
+            unit = FilmUnit(
+                story_id=story.story_id, shard=shard.shard, fingerprint=shard.fingerprint
+            )
+            yield Unit(story_id=story.story_id, argument=unit)
+
+
+STAGES = StageTable(
+    (
+        StageSpec(
+            name="prompts",
+            pool="assembly",
+            factory=_prompts_factory,
+            units=_prompts_units,
+            record=Storyboard,
+            manifests=(
+                ManifestSpec(
+                    table="panels",
+                    record=Panel,
+                    order=attrgetter("story_id", "keyframe_index"),
+                    rows=attrgetter("panels"),
+                ),
+                ManifestSpec(
+                    table=SHOTS,
+                    record=Shot,
+                    order=attrgetter("story_id", "shot_index"),
+                    rows=attrgetter("shots"),
+                ),
+            ),
+        ),
+        StageSpec(
+            name="keyframes",
+            pool="render",
+            factory=lambda url, config: partial(
+                make_keyframes, output_url=url, config=config.keyframes
+            ),
+            units=_keyframes_units,
+            record=Keyframe,
+            manifests=(
+                ManifestSpec(
+                    table="keyframes",
+                    record=Keyframe,
+                    order=attrgetter("story_id", "keyframe_index"),
+                ),
+            ),
+            files=FilesSpec(folder="keyframes"),
+            intermediate=True,
+            planned_items=lambda storyboard: len(storyboard.panels),
+        ),
+        StageSpec(
+            name="motion",
+            pool="render",
+            factory=lambda url, config: partial(make_motion, output_url=url, config=config.motion),
+            units=_motion_units,
+            record=Clip,
+            manifests=(
+                ManifestSpec(
+                    table="clips", record=Clip, order=attrgetter("story_id", "shot_index")
+                ),
+            ),
+            unit_of=UnitOf.SHOT,
+            files=FilesSpec(folder="clips"),
+            made_from=("keyframes",),
+            intermediate=True,
+            items=_rendered_frames,
+            planned_items=_planned_frames,
+        ),
+        StageSpec(
+            name="films",
+            pool="assembly",
+            factory=lambda url, config: partial(make_films, output_url=url, config=config.films),
+            units=_films_units,
+            record=Film,
+            manifests=(ManifestSpec(table="films", record=Film),),
+            files=FilesSpec(folder="films", suffixes=("mp4", "srt", "png")),
+            made_from=("keyframes", "motion"),
+            items=lambda films: sum(film.num_frames for film in films),
+            planned_items=film_frames,
+        ),
+    )
+)

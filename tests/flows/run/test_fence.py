@@ -1,0 +1,67 @@
+"""A run whose lock was taken over publishes nothing that counts, from whatever process."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storyreel.cluster.config import ClusterConfig, PoolConfig
+from storyreel.cluster.errors import PoolEndedError
+from storyreel.cluster.pool import Pool
+from storyreel.cluster.ray_runtime import connected
+from storyreel.cluster.work import Work
+from storyreel.flows.job import lock
+from storyreel.flows.job.lock import held
+from storyreel.stages.output.commits import UnitId, read_attempts, read_progress
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import File
+from storyreel.stages.output.storage import Output
+
+SHARD = Shard(index=0, count=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[None]:
+    with connected(ClusterConfig(num_cpus=4)):
+        yield
+
+
+class RobbedStage:
+    """Another run takes the lock over while this stage is at work."""
+
+    def __init__(self, *, output_url: str, fails: bool) -> None:
+        self._output = Output(output_url)
+        self._fails = fails
+
+    def __call__(self, argument: Any) -> tuple[File, ...]:
+        later = replace(lock.Claim.by("the other run"), beat=1)
+        assert self._output.publish_new("lock/00000002.json", lock._encode(later))
+        if self._fails:
+            raise ValueError("and this unit is to be given up")
+        return (self._output.publish("files/late", b"late"),)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["worker", "scheduler"])
+def test_a_run_that_lost_its_lock_commits_nothing(fails: bool, tmp_path: Path) -> None:
+    """Neither the worker, which says that a unit is done, nor the pool, which gives one up."""
+    output = Output(str(tmp_path / "job"))
+    stage = partial(RobbedStage, output_url=output.url, fails=fails)
+    unit = UnitId(stage="films", shard=SHARD, story_id="fox")
+    with held(output, "slow run") as mine:
+        pool = Pool(
+            name="toys",
+            stages={"films": stage},
+            output=mine,
+            config=PoolConfig(num_cpus=0.1),
+            num_threads=1,
+        )
+        future = pool.submit(Work(unit=unit, argument=None), priority=())
+        with pytest.raises(PoolEndedError, match="was taken over by the other run"):
+            future.result(120)
+        pool.close()
+    progress = read_progress(output, "films", SHARD)
+    assert (progress.done, progress.failed, progress.attempted) == (set(), set(), {"fox"})
+    assert read_attempts(output, unit) == 1
