@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from storyreel.stages.errors import StoryreelError
 from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.storage import NotHeldError
 
@@ -37,7 +38,7 @@ class ErrorClass(StrEnum):
     """Storage has failed for too long, or another run holds the output; no unit is blamed."""
 
 
-class PoolEndedError(RuntimeError):
+class PoolEndedError(StoryreelError, RuntimeError):
     """A pool is over: closed, or unable to go on; its message says why."""
 
 

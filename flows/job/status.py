@@ -21,7 +21,7 @@ from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTab
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Failure, from_row
+from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
 
 STATUS = "status.json"
@@ -162,7 +162,7 @@ def read_published(output: Output) -> JobStatus:
         FileNotFoundError: none was published yet.
         ValueError: it cannot be read.
     """
-    return output.read_json(STATUS, _parse)
+    return output.read_record(STATUS, JobStatus)
 
 
 def find_status(output_url: str, stages: StageTable = STAGES) -> JobStatus:
@@ -194,12 +194,6 @@ def counted_status(job: Job, holder: str | None = None) -> JobStatus:
         failures=tuple(census.failures),
         num_failures=len(census.failed_stories) + job.num_rejected,
     )
-
-
-def _parse(content: dict[str, Any]) -> JobStatus:
-    stages = tuple(from_row(StageStatus, stage) for stage in content["stages"])
-    failures = tuple(from_row(Failure, failure) for failure in content["failures"])
-    return JobStatus(**content | {"stages": stages, "failures": failures})
 
 
 def count_units(job: Job) -> Census:

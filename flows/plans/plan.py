@@ -8,7 +8,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean, variance
 from typing import TypeAlias
@@ -18,7 +17,7 @@ from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES, film_frames
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.rates import StageRate
-from storyreel.stages.output.records import Story, Storyboard, from_row
+from storyreel.stages.output.records import Story, Storyboard
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.measures.student import student_quantile
 
@@ -164,7 +163,7 @@ def write_plan(output: Output, plan: JobPlan) -> None:
 def read_plan(output: Output) -> JobPlan | None:
     """Read the plan that is stored at an output; `None` if there is none."""
     try:
-        return output.read_json(PLAN, partial(from_row, JobPlan))
+        return output.read_record(PLAN, JobPlan)
     except FileNotFoundError:
         return None
 

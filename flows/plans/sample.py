@@ -12,7 +12,13 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.control import Approval, Cancel, Control, read_control, update_control
+from storyreel.flows.job.control import (
+    Approval,
+    Cancel,
+    ControlRecord,
+    read_control,
+    update_control,
+)
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.plan import (
@@ -33,7 +39,7 @@ from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
 
 
-def start(job: Job, sample_size: int = 0) -> Control:
+def start(job: Job, sample_size: int = 0) -> ControlRecord:
     """Prepare the control record of a job that is started now by a person.
 
     An earlier cancellation is withdrawn. A job with a sample will wait for approval after it.
@@ -52,7 +58,7 @@ def start(job: Job, sample_size: int = 0) -> Control:
     return update_control(job.output, cancel=Cancel.NO)
 
 
-def decide(output: Output, *, approved: bool) -> Control:
+def decide(output: Output, *, approved: bool) -> ControlRecord:
     """Approve or reject the rest of a job after its sample; the decision may be changed later.
 
     Raises:
@@ -63,7 +69,7 @@ def decide(output: Output, *, approved: bool) -> Control:
     return update_control(output, approval=Approval.APPROVED if approved else Approval.REJECTED)
 
 
-def shards_due(job: Job, control: Control) -> list[Shard]:
+def shards_due(job: Job, control: ControlRecord) -> list[Shard]:
     """Return the unfinished shards that may be rendered: only the sample until it is approved."""
     unfinished = job.unfinished()
     if control.approval is Approval.WAITING:

@@ -255,7 +255,7 @@ def _settings(config: ScoringConfig) -> dict[str, Any]:
 def _read_seal(output: Output, shard: Shard) -> _Seal | None:
     """Read the seal of a shard's scores; `None` if there is none that can be read."""
     try:
-        return output.read_json(_seal_path(shard), lambda seal: _Seal(**seal))
+        return output.read_record(_seal_path(shard), _Seal)
     except (FileNotFoundError, ValueError):
         return None  # no seal yet, of another version, or damaged: the shard is scored
 

@@ -17,10 +17,11 @@ import fsspec
 import pyarrow.parquet as pq
 import yaml
 
-from storyreel.stages.input.story_rows import shorten, to_story, valid_id
+from storyreel.stages.input.story_rows import to_story, valid_id
 from storyreel.stages.output.patience import is_passing
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.urls import without_credentials
+from storyreel.stages.validation import shorten
 
 PARQUET_ROWS = 64
 MAX_ROW_BYTES = 16 << 20

@@ -1,12 +1,12 @@
 """The fields of an input row, and its conversion to a story."""
 
 import re
-import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from storyreel.stages.errors import InputError
 from storyreel.stages.input.markup import NO_CHARACTER, check_tags, parse_markup
 from storyreel.stages.output.records import (
     STORY_ID,
@@ -16,12 +16,7 @@ from storyreel.stages.output.records import (
     ShotKind,
     Story,
 )
-
-MAX_SHOWN = 60
-"""Characters of a value that a message repeats."""
-MAX_PROBLEMS = 3
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 2 * MAX_SHOWN
+from storyreel.stages.validation import explain, shorten
 
 
 def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story:
@@ -33,7 +28,7 @@ def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story
     try:
         return StoryRow.model_validate(_given(row)).to_story(source_file, source_row)
     except ValidationError as error:
-        raise ValueError(_explain(error)) from None
+        raise InputError(explain(error, StoryRow)) from None
 
 
 def valid_id(value: Any) -> str:
@@ -199,29 +194,3 @@ class StoryRow(_Fields):
                     f"panels[{index}]: has a caption in `caption` and another one after # in"
                     f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
                 )
-
-
-def _explain(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    told = [_problem(p["type"], p["loc"], p["input"], p["msg"]) for p in problems[:MAX_PROBLEMS]]
-    more = len(problems) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
-
-
-def _problem(kind: str, place: tuple[int | str, ...], value: Any, text: str) -> str:
-    field = "".join(f"[{p}]" if isinstance(p, int) else f".{p[:MAX_SHOWN]}" for p in place)
-    field = field.removeprefix(".")
-    if kind == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"panels": PanelRow, "characters": CharacterRow}
-        model = models.get(str(place[0]), StoryRow) if len(place) > 1 else StoryRow
-        return f"{field}: unknown key; known are {', '.join(model.model_fields)}"
-    if kind == "missing":
-        return f"{field}: is missing"
-    rule = text.removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{field}: {shorten(value)}: {rule[:1].lower()}{rule[1:]}"
-
-
-def shorten(value: Any) -> str:
-    """`value` as a message repeats it; of a huge one only the beginning is looked at."""
-    text = repr(value[: MAX_SHOWN * 2]) if isinstance(value, str) else _SHOWN.repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
