@@ -5,7 +5,7 @@ StoryreelError
  |                              output cannot be used
  +-- StorageError (a ConnectionError): storage did not respond for too long
  +-- LockedError (a RuntimeError): another run holds the output
- +-- PoolEndedError (a RuntimeError): a pool of actors cannot continue
+ +-- PoolEndedError (a RuntimeError): a pool of actors cannot continue (in `cluster.errors`)
 
 Each also is the built-in exception that a caller would expect in its place.
 
@@ -22,3 +22,11 @@ class StoryreelError(Exception):
 
 class InputError(StoryreelError, ValueError):
     """A given value, or a file at a given place, cannot be used; the message says which and why."""
+
+
+class StorageError(StoryreelError, ConnectionError):
+    """Storage has failed for longer than this process waits for it."""
+
+
+class LockedError(StoryreelError, RuntimeError):
+    """Another run holds the lock of an output, or has taken it over; the message says which."""

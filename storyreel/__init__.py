@@ -32,21 +32,19 @@ __all__ = [
 
 if TYPE_CHECKING:
     from storyreel.cluster.errors import PoolEndedError
-    from storyreel.flows.job.lock import LockedError
     from storyreel.jobs import OpenedJob, open_job, submit
     from storyreel.rendering import RenderedFilm, Renderer, make_story
-    from storyreel.stages.errors import InputError, StoryreelError
-    from storyreel.stages.output.patience import StorageError
+    from storyreel.stages.errors import InputError, LockedError, StorageError, StoryreelError
     from storyreel.stages.output.records import Story
 
 _HOMES = {
     "InputError": "storyreel.stages.errors",
-    "LockedError": "storyreel.flows.job.lock",
+    "LockedError": "storyreel.stages.errors",
     "OpenedJob": "storyreel.jobs",
     "PoolEndedError": "storyreel.cluster.errors",
     "RenderedFilm": "storyreel.rendering",
     "Renderer": "storyreel.rendering",
-    "StorageError": "storyreel.stages.output.patience",
+    "StorageError": "storyreel.stages.errors",
     "Story": "storyreel.stages.output.records",
     "StoryreelError": "storyreel.stages.errors",
     "make_story": "storyreel.rendering",

@@ -7,14 +7,13 @@ lists the units whose records are to be removed, until they are: the next run co
 was interrupted.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.commits import forgive
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure
+from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
 GENERATIONS = "generations.json"
@@ -91,4 +90,4 @@ def _shard(name: str) -> Shard:
 
 
 def _write(output: Output, state: _State) -> None:
-    output.publish(GENERATIONS, json.dumps(asdict(state), indent=1, sort_keys=True).encode())
+    output.publish(GENERATIONS, to_json(state))

@@ -12,22 +12,20 @@ A holder that finds a higher number than its own has lost the lock and must not 
 (fencing).
 """
 
-import json
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from storyreel.stages.errors import InputError, StoryreelError
-from storyreel.stages.output.patience import StorageError
+from storyreel.stages.errors import InputError, LockedError, StorageError
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import File
+from storyreel.stages.output.records import File, to_json
 from storyreel.stages.output.storage import Output
 
 LOCK = "lock"
@@ -40,10 +38,6 @@ STALE_S = 60.0
 """Time without renewal after which a holder on another machine counts as dead, seconds."""
 
 logger = logging.getLogger(__name__)
-
-
-class LockedError(StoryreelError, RuntimeError):
-    """Another run holds the lock of an output, or has taken it over; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +168,7 @@ def _acquire(output: Output, record: LockRecord) -> int:
     if last:
         _wait_until_free(output, last)
     number = last + 1
-    if not output.publish_new(_path(number), _encode(record)):
+    if not output.publish_new(_path(number), to_json(record)):
         raise _locked(output, read_lock(output, number))
     for old in numbers[:-1]:
         output.remove(_path(old))
@@ -228,8 +222,4 @@ def _path(number: int) -> str:
 
 
 def _write(output: Output, number: int, record: LockRecord) -> None:
-    output.publish(_path(number), _encode(record))
-
-
-def _encode(record: LockRecord) -> bytes:
-    return json.dumps(asdict(record), indent=1, ensure_ascii=False).encode()
+    output.publish(_path(number), to_json(record))

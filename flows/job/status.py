@@ -5,9 +5,8 @@ units are counted from the manifests and the commit records.
 """
 
 import io
-import json
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +18,10 @@ from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTable, UnitOf
 from storyreel.flows.job.stages import STAGES
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Failure
+from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
 STATUS = "status.json"
@@ -143,7 +143,7 @@ class Census:
 
 def write_status(output: Output, status: JobStatus) -> None:
     """Publish the status of a job."""
-    output.publish(STATUS, json.dumps(asdict(status), ensure_ascii=False).encode())
+    output.publish(STATUS, to_json(status))
 
 
 def read_status(job: Job) -> JobStatus:
@@ -173,7 +173,7 @@ def find_status(output_url: str, stages: StageTable = STAGES) -> JobStatus:
     """
     output = Output(output_url)
     if not output.exists(JOB):
-        raise ValueError(f"output {output_url}: holds no job")
+        raise InputError(f"output {output_url}: holds no job")
     return read_status(read_job(output, stages))
 
 

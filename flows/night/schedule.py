@@ -42,7 +42,7 @@ class Nights:
         """
         minute, hour = self.cron.split()[:2]
         if not (minute.isdigit() and hour.isdigit()):
-            raise ValueError(
+            raise InputError(
                 f"--cron {self.cron!r}: a night starts at one time of the day, such as '0 22 * * *'"
             )
         text = f"{int(hour):02d}:{int(minute):02d}-{self.window_end} {self.timezone}"

@@ -34,6 +34,7 @@ from storyreel.flows.plans.plan import (
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.plans.splitting import rule_splitter
 from storyreel.flows.views.progress import duration
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
@@ -48,7 +49,7 @@ def start(job: Job, sample_size: int = 0) -> ControlRecord:
         ValueError: the job was laid out with a sample of another size, or without one.
     """
     if sample_size and job.sample_size != min(sample_size, job.num_stories):
-        raise ValueError(
+        raise InputError(
             f"output {job.output.url}: its job was laid out with a sample of {job.sample_size}"
             f" stories, not {sample_size}; a job has its sample from the start"
         )
@@ -65,7 +66,7 @@ def decide(output: Output, *, approved: bool) -> ControlRecord:
         ValueError: there is no job at `output`, or it has no sample.
     """
     if read_control(output).approval is Approval.NOT_NEEDED:
-        raise ValueError(f"output {output.url}: no job there has a sample to approve")
+        raise InputError(f"output {output.url}: no job there has a sample to approve")
     return update_control(output, approval=Approval.APPROVED if approved else Approval.REJECTED)
 
 

@@ -39,13 +39,13 @@ def valid_id(value: Any) -> str:
 
 def _not_a_bool(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("must be a number")
+        raise InputError("must be a number")
     return value
 
 
 def _checked_id(value: Any) -> str:
     if not valid_id(value):
-        raise ValueError(STORY_ID_RULE)
+        raise InputError(STORY_ID_RULE)
     return str(value)
 
 
@@ -74,7 +74,7 @@ def _whole_text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("must be text without lone surrogates") from None
+        raise InputError("must be text without lone surrogates") from None
     return value
 
 
@@ -91,7 +91,7 @@ def _given(item: Any) -> Any:
 def _defined(line: str) -> dict[str, str]:
     found = re.fullmatch(r"\s*\[([^\[\]]*)\]\s*([^#]*)(?:#.*)?", line, re.DOTALL)
     if found is None:
-        raise ValueError("must be mappings with a name, or texts such as '[Name] description'")
+        raise InputError("must be mappings with a name, or texts such as '[Name] description'")
     return {"name": found[1].strip(), "description": found[2].strip()}
 
 
@@ -157,22 +157,22 @@ class StoryRow(_Fields):
 
     def _check_content(self) -> None:
         if self.text is None and self.panels is None:
-            raise ValueError("a story needs `text` (prose) or `panels` (a list); it has neither")
+            raise InputError("a story needs `text` (prose) or `panels` (a list); it has neither")
         if self.text is not None and self.panels is not None:
-            raise ValueError("a story has `text` (prose) or `panels` (a list), not both")
+            raise InputError("a story has `text` (prose) or `panels` (a list), not both")
         if self.text is not None and not self.text.strip():
-            raise ValueError("text: is empty")
+            raise InputError("text: is empty")
         if self.panels is not None and not self.panels:
-            raise ValueError("panels: is empty, a story needs at least one")
+            raise InputError("panels: is empty, a story needs at least one")
 
     def _check_characters(self) -> None:
         names = [character.name for character in self.characters]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"characters: {shorten(twice[0])} is defined twice")
+            raise InputError(f"characters: {shorten(twice[0])} is defined twice")
         for name in names:
             if name == NO_CHARACTER or name != name.strip():
-                raise ValueError(
+                raise InputError(
                     f"characters: {shorten(name)} is no name: [NC] means that nobody is in the"
                     " picture, and a name has no blanks around it"
                 )
@@ -183,14 +183,14 @@ class StoryRow(_Fields):
             try:
                 check_tags(self.text, names)
             except ValueError as error:
-                raise ValueError(f"text: {error}") from None
+                raise InputError(f"text: {error}") from None
         for index, panel in enumerate(self.panels or ()):
             try:
                 caption = parse_markup(panel.text, names).caption
             except ValueError as error:
-                raise ValueError(f"panels[{index}]: {shorten(panel.text)} {error}") from None
+                raise InputError(f"panels[{index}]: {shorten(panel.text)} {error}") from None
             if caption is not None and panel.caption is not None:
-                raise ValueError(
+                raise InputError(
                     f"panels[{index}]: has a caption in `caption` and another one after # in"
                     f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
                 )

@@ -5,13 +5,12 @@ done. Attempts are recorded before a unit is sent to a worker, so that a unit th
 flow is not tried for ever.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure, to_row
+from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")
@@ -76,19 +75,19 @@ def _path(unit: UnitId, suffix: str) -> str:
 
 def commit(output: Output, unit: UnitId, made: Commit[Any]) -> None:
     """Record that a unit is done; its files must be published before."""
-    output.publish(_path(unit, COMMITTED), _encode(to_row(made)))
+    output.publish(_path(unit, COMMITTED), to_json(made))
     output.remove(_path(unit, ATTEMPTED))
 
 
 def commit_failure(output: Output, unit: UnitId, failure: Failure) -> None:
     """Record that a unit has failed for good."""
-    output.publish(_path(unit, FAILED), _encode(to_row(failure)))
+    output.publish(_path(unit, FAILED), to_json(failure))
     output.remove(_path(unit, ATTEMPTED))
 
 
 def record_attempt(output: Output, unit: UnitId, attempts: int) -> None:
     """Record, before a unit is sent to a worker, that this is attempt number `attempts`."""
-    output.publish(_path(unit, ATTEMPTED), _encode({"attempts": attempts}))
+    output.publish(_path(unit, ATTEMPTED), to_json(_Attempts(attempts=attempts)))
 
 
 def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:
@@ -152,7 +151,3 @@ def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
 
 def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
     return frozenset(name.removesuffix(suffix) for name in names if name.endswith(suffix))
-
-
-def _encode(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from storyreel.stages import heartbeat
-from storyreel.stages.errors import StoryreelError
+from storyreel.stages.errors import StorageError
 from storyreel.stages.output.urls import without_credentials
 
 T = TypeVar("T")
@@ -50,10 +50,6 @@ _AWAY_NAMES = frozenset(
 )
 
 logger = logging.getLogger(__name__)
-
-
-class StorageError(StoryreelError, ConnectionError):
-    """Storage has failed for longer than this process waits for it."""
 
 
 class _Limit:

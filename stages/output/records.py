@@ -16,6 +16,7 @@ Times along a film, with F = 4 frames a clip (keyframes K are shared by neighbou
 """
 
 import dataclasses
+import json
 import logging
 import re
 import types
@@ -272,6 +273,11 @@ def _arrow_type(hint: Any) -> pa.DataType:
 def to_row(record: Any) -> dict[str, Any]:
     """Return a record as a row of plain values."""
     return dataclasses.asdict(record)
+
+
+def to_json(record: Any) -> bytes:
+    """Return a record as a JSON document."""
+    return json.dumps(to_row(record), indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def to_table(record: type, records: Iterable[Any]) -> pa.Table:

@@ -8,7 +8,6 @@ repeated (`storyreel.stages.output.patience`).
 
 import errno
 import hashlib
-import json
 import os
 import time
 import uuid
@@ -37,24 +36,8 @@ TEMPORARY = ".tmp"
 LEFTOVER_S = 86400.0
 """Age after which a temporary file of another machine's process is removed, seconds."""
 
-MAX_MESSAGE = 500
-"""Characters of a problem that an error message repeats."""
-
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-
 SETTLE_S = 5.0
 """Wait before a file is read back in a store without exclusive creation, seconds."""
-
-
-class NotHeldError(RuntimeError):
-    """Another run holds the output, and alone may publish there; the message says which."""
 
 
 class Output:
@@ -142,20 +125,6 @@ class Output:
             return from_json(kind, content)
         except InputError as error:
             raise InputError(f"{path}: not readable: {error}") from error
-
-    def read_json(self, path: str, parse: Callable[[Any], T]) -> T:
-        """What `parse` makes of a JSON file that anybody may have made.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is no JSON, or `parse` does not understand it.
-        """
-        content = self.read(path)
-        try:
-            return parse(json.loads(content))
-        except _UNREADABLE as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise InputError(f"{path}: not readable: {problem[:MAX_MESSAGE]}") from error
 
     def read_checked(self, file: File) -> bytes:
         """Return the content of `file`, compared with its checksum.

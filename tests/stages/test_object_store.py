@@ -9,8 +9,8 @@ import fsspec
 import pytest
 from werkzeug.wrappers import Request
 
+from storyreel.stages.errors import StorageError
 from storyreel.stages.output import patience, storage
-from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.records import File
 from storyreel.stages.output.storage import Output
 from tests.stages.object_store import ObjectStore, serving

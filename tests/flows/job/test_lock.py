@@ -15,8 +15,10 @@ import pytest
 from benchmarks import simulated
 from storyreel.flows.audit.verify import verify
 from storyreel.flows.job import lock
-from storyreel.flows.job.lock import LockedError, held, holder_of, read_lock
+from storyreel.flows.job.lock import held, holder_of, read_lock
+from storyreel.stages.errors import LockedError
 from storyreel.stages.output.processes import ProcessId
+from storyreel.stages.output.records import to_json
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT, Command, kill, wait_until
 from tests.flows.test_steering import Simulation
@@ -87,7 +89,7 @@ def test_a_process_that_got_the_number_of_the_dead_holder_is_not_taken_for_it(
     with held(output, "first"):
         mine = read_lock(output, 1)
         reused = replace(mine, process=replace(mine.process, started=1))
-        output.publish("lock/00000001.json", lock._encode(reused))
+        output.publish("lock/00000001.json", to_json(reused))
         with held(output, "second"):
             pass
 
@@ -129,7 +131,7 @@ def test_a_holder_that_was_followed_publishes_nothing_any_more(output: Output) -
         mine.publish("manifests/films/before", b"")
         # It stood still for too long: another one has taken over.
         later = replace(lock.LockRecord.by("other"), beat=1)
-        assert output.publish_new("lock/00000002.json", lock._encode(later))
+        assert output.publish_new("lock/00000002.json", to_json(later))
         with pytest.raises(LockedError, match="was taken over by other"):
             mine.publish("manifests/films/after", b"")
     assert not output.exists("manifests/films/after")

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from storyreel.stages import pictures
+from storyreel.stages.errors import StorageError
 from storyreel.stages.input import references as references_module
 from storyreel.stages.input.references import References
 from storyreel.stages.output.access_config import ReferencesConfig
-from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.records import Character, PanelInput, ShotKind, Story
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import decode_reference, read_reference
