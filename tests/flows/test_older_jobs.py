@@ -8,6 +8,7 @@ its motion when the run was killed (zoe).
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,13 @@ import av
 import numpy as np
 import pytest
 
+from storyreel.flows.audit.retry import Selection, open_for_retry
 from storyreel.flows.job.config import load_config
-from storyreel.flows.job.status import read_told
+from storyreel.flows.job.generations import read_generations
+from storyreel.flows.job.job import read_job
+from storyreel.flows.job.status import read_published
 from storyreel.flows.plans.rates import read_rates
+from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.processes import ProcessId
@@ -104,10 +109,55 @@ def test_status_counts_its_units(pocket: Command, job: Path) -> None:
 
 def test_the_last_status_and_the_rates_of_its_run_can_be_read() -> None:
     output = Output(str(FIXTURE / "job"))
-    assert read_told(output).phase == "running"
+    assert read_published(output).phase == "running"
     rates = read_rates(output)
     assert set(rates) == {"prompts", "keyframes", "motion", "films"}
     assert rates["motion"].num_units == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("job.json", read_job),
+        ("generations.json", read_generations),
+        ("status.json", read_published),
+        ("rates.json", read_rates),
+    ],
+)
+def test_a_field_that_only_a_newer_version_knows_does_not_keep_its_files_from_being_read(
+    path: str, read: Callable[[Output], Any], job: Path
+) -> None:
+    output = Output(str(job))
+    open_for_retry(output, Selection())
+    before = read(output)
+    content = json.loads((job / path).read_text())
+    for record in content.values() if path == "rates.json" else [content]:
+        record["mood"] = "cheerful"
+    (job / path).write_text(json.dumps(content))
+    assert read(output) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("job.json", {"num_stories": "3"}),
+        ("job.json", {"sample_size": 4}),
+        ("job.json", {"shard_size": 0}),
+        ("generations.json", {"generations": {"../1": 1}}),
+        ("generations.json", {"generations": {"00000-of-00003": "1"}}),
+        ("status.json", {"stages": 1}),
+        ("rates.json", {"motion": 1}),
+    ],
+)
+def test_a_damaged_file_is_named(path: str, content: dict[str, Any], job: Path) -> None:
+    output = Output(str(job))
+    open_for_retry(output, Selection())
+    whole = json.loads((job / path).read_text())
+    (job / path).write_text(json.dumps(whole | content))
+    readers = {"status.json": read_published, "rates.json": read_rates}
+    read: Callable[[Output], Any] = readers.get(path, read_job)
+    with pytest.raises(InputError, match=path):
+        read(output)
 
 
 def test_verify_finds_nothing_but_that_it_is_unfinished(pocket: Command, job: Path) -> None:
