@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-from storyreel.stages.output.patience import StorageError
-from storyreel.stages.output.storage import NotHeldError
+from storyreel.stages.errors import LockedError, StorageError, StoryreelError
 
 MAX_MESSAGE = 1000
 """Characters of an error's message that are kept."""
@@ -37,7 +36,7 @@ class ErrorClass(StrEnum):
     """Storage has failed for too long, or another run holds the output; no unit is blamed."""
 
 
-class PoolEndedError(RuntimeError):
+class PoolEndedError(StoryreelError, RuntimeError):
     """A pool is over: closed, or unable to go on; its message says why."""
 
 
@@ -50,7 +49,7 @@ def classify(error: Exception) -> ErrorClass:
     text = str(error).lower()
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ErrorClass.OUT_OF_MEMORY
-    if isinstance(error, StorageError | NotHeldError):
+    if isinstance(error, StorageError | LockedError):
         return ErrorClass.STORAGE
     if isinstance(error, RuntimeError):
         if "out of memory" in text or "can't allocate memory" in text:

@@ -1,4 +1,4 @@
-"""What a process computes on; the same bytes are promised within one class of hardware only."""
+"""The hardware class of a process; equal bytes are only promised within one hardware class."""
 
 import platform
 import sys
@@ -7,11 +7,8 @@ from pathlib import Path
 
 
 def hardware_class() -> str:
-    """A short name of what this process computes on.
-
-    The GPU that it has used, such as "NVIDIA H200"; else the machine's CPU model.
-    """
-    torch = sys.modules.get("torch")  # a process that never imported it has used no GPU
+    """Return the name of the GPU that this process uses, such as "NVIDIA H200", or of its CPU."""
+    torch = sys.modules.get("torch")  # a process that has not imported it uses no GPU
     if torch is not None and torch.cuda.is_initialized():
         return str(torch.cuda.get_device_name())
     return _cpu_model()

@@ -1,6 +1,6 @@
-"""Signs of life of a unit: its stage says when it has done a step, whoever runs it listens.
+"""Heartbeats: a stage counts its steps, so that its worker can tell a slow unit from a hung one.
 
-So a unit that hangs is told from one that is slow. Outside of `followed` the signs are nobody's.
+Heartbeats outside of `followed` are counted and never read.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Pulse:
-    """How far the units of a process are: written by the thread that works, read by another.
+    """Progress of the units of a process; one thread writes it, another reads it.
 
-    `steps` only grows; `waited_s` is the time lost to storage that did not serve, seconds.
+    Attributes:
+        steps: number of heartbeats so far; never decreases.
+        waited_s: total time in which storage did not respond, seconds.
     """
 
     steps: int = 0
@@ -25,7 +27,7 @@ _followed: ContextVar[Pulse] = ContextVar("_followed", default=Pulse())  # noqa:
 
 @contextmanager
 def followed(pulse: Pulse) -> Iterator[None]:
-    """Let `pulse` follow what is done in this context."""
+    """Count the heartbeats of this context in `pulse`."""
     token = _followed.set(pulse)
     try:
         yield
@@ -34,12 +36,12 @@ def followed(pulse: Pulse) -> Iterator[None]:
 
 
 def beat() -> None:
-    """Say that a step is done: one call of a model, one frame."""
+    """Count a finished step, such as one call of a model or one encoded frame."""
     _followed.get().steps += 1
 
 
 def waited(seconds: float) -> None:
-    """Say that so long nothing could be done, by no fault of the unit; counts as a step as well."""
+    """Count time in which the unit could not proceed, through no fault of its own; also a step."""
     pulse = _followed.get()
     pulse.waited_s += seconds
     pulse.steps += 1

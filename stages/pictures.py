@@ -1,4 +1,4 @@
-"""The pictures of keyframes as clips and films show them, and the pictures that users bring."""
+"""Reads images: keyframes at the size of clips, and reference images that users provide."""
 
 import io
 
@@ -9,25 +9,28 @@ from storyreel.stages.output.records import File, Keyframe
 from storyreel.stages.output.storage import Output
 
 REFERENCE_FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-"""Kinds of pictures that a user may bring, with the ends of their names."""
+"""Allowed formats of users' images, by their Pillow names, with their file suffixes."""
 
 MAX_REFERENCE_BYTES = 32 << 20
 MAX_REFERENCE_PIXELS = 50_000_000
 
 
 def read_picture(output: Output, keyframe: Keyframe, width: int, height: int) -> np.ndarray:
-    """A keyframe's image, checked, at a clip's size: uint8 (height, width, 3) in RGB.
+    """Read a keyframe's image, resized to the size of a clip.
 
-    A video model may need another size than the image model; whoever shows the keyframe beside the
-    clip's frames gets the same pixels from here.
+    The video model may need another size than the image model. Motion and films both read keyframes
+    here, so that a film shows the pixels that the clip starts from.
+
+    Returns:
+        uint8 (height, width, 3) in RGB.
 
     Raises:
-        ValueError: the file is missing, damaged, or not what its record says.
+        ValueError: the file is missing or damaged, or its size differs from the record's.
     """
     file = File(path=keyframe.path, size=keyframe.size, sha256=keyframe.sha256)
     with Image.open(io.BytesIO(output.read_checked(file)), formats=["PNG"]) as image:
         if image.size != (keyframe.width, keyframe.height):
-            raise ValueError(f"{keyframe.path}: size {image.size}, its record says otherwise")
+            raise ValueError(f"{keyframe.path}: size {image.size} differs from that of its record")
         picture = image.convert("RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -35,15 +38,15 @@ def read_picture(output: Output, keyframe: Keyframe, width: int, height: int) ->
 
 
 def read_reference(output: Output, path: str, background: str) -> Image.Image:
-    """A picture that was copied into the output: upright, in RGB.
+    """Read an image that a user provided and the job copied into the output: upright, in RGB.
 
     Args:
-        output: where it is.
-        path: of the copy, below the output.
-        background: the colour that shows where the picture is transparent, such as "white".
+        output: the output of the job.
+        path: the copy, relative to the output.
+        background: colour behind transparent pixels, such as "white".
 
     Raises:
-        ValueError: it is missing, no picture of an allowed kind, or too large.
+        ValueError: it is missing, not an image of an allowed format, or too large.
     """
     try:
         content = output.read(path)
@@ -57,13 +60,16 @@ def read_reference(output: Output, path: str, background: str) -> Image.Image:
 
 
 def decode_reference(content: bytes) -> tuple[Image.Image, str]:
-    """A picture that a user brought, upright, and how the name of its file ends.
+    """Decode an image that a user provided.
 
-    It is in RGBA if any of it may be transparent, else in RGB. Its size is looked at before its
-    pixels are unpacked.
+    Its size is checked before its pixels are decompressed.
+
+    Returns:
+        The image, turned upright as its EXIF data says, in RGBA if it has transparency, else in
+        RGB; and the suffix for its file.
 
     Raises:
-        ValueError: it is no picture of an allowed kind, or too large.
+        ValueError: it is not an image of an allowed format, or too large.
     """
     if len(content) > MAX_REFERENCE_BYTES:
         raise ValueError(f"has {len(content)} bytes, allowed are {MAX_REFERENCE_BYTES}")
@@ -72,13 +78,13 @@ def decode_reference(content: bytes) -> tuple[Image.Image, str]:
             width, height = image.size
             if width * height > MAX_REFERENCE_PIXELS:
                 allowed = f"allowed are {MAX_REFERENCE_PIXELS} pixels"
-                raise ValueError(f"is of {width} x {height} pixels, {allowed}")
+                raise ValueError(f"has {width} x {height} pixels, {allowed}")
             mode = "RGBA" if image.has_transparency_data else "RGB"
             picture = ImageOps.exif_transpose(image).convert(mode)
             return picture, REFERENCE_FORMATS[str(image.format)]
     except UnidentifiedImageError:
-        kinds = ", ".join(REFERENCE_FORMATS)
-        raise ValueError(f"is no picture of a known kind; allowed are {kinds}") from None
-    # Damaged pictures raise whatever their decoder happens to stumble over.
+        formats = ", ".join(REFERENCE_FORMATS)
+        raise ValueError(f"is not an image of an allowed format ({formats})") from None
+    # Pillow's decoders raise many exceptions, also private ones, for damaged files.
     except Exception as error:
-        raise ValueError(f"cannot be read as a picture: {error}") from error
+        raise ValueError(f"cannot be decoded as an image: {error}") from error

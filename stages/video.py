@@ -1,7 +1,7 @@
-"""Video files: clips, which lose no pixel on their way to the film, and a check of films.
+"""Video files: writes and reads lossless clips, and checks finished films.
 
-A clip is FFV1 in Matroska. Equal frames give equal bytes, and the file carries a checksum of its
-pixels, for FFV1 itself passes over damaged slices in silence.
+A clip is FFV1 in Matroska. Equal frames give equal bytes. The file contains a checksum of its
+pixels, because FFmpeg's FFV1 decoder conceals damaged slices without an error.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ ENCODER = {"level": "3", "slicecrc": "1", "threads": "1"}
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int) -> None:
-    """Write frames, uint8 (F, H, W, 3) in RGB with F >= 1, as one lossless video file.
+    """Write frames, uint8 (F, H, W, 3) in RGB with F >= 1, as a lossless video file.
 
     Raises:
-        ValueError: `frames` has another shape or type.
+        ValueError: `frames` has another shape or dtype.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         found = f"{frames.dtype} {frames.shape}"
@@ -55,11 +55,11 @@ def _encode(container: OutputContainer, stream: VideoStream, frames: np.ndarray)
 
 
 def read_clip(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a clip, each uint8 (H, W, 3) in RGB, one at a time.
+    """Yield the frames of a clip, each uint8 (H, W, 3) in RGB.
 
     Raises:
-        ValueError: the file does not hold exactly the frames that were written; where only the
-            checksum tells, this comes after the last frame.
+        ValueError: the file is damaged. If only the checksum shows it, the error is raised after
+            the last frame.
     """
     checksum = _PixelChecksum()
     try:
@@ -76,10 +76,10 @@ def read_clip(path: Path) -> Iterator[np.ndarray]:
 
 
 def check_film(path: Path) -> int:
-    """Decode a whole film and return the number of its frames.
+    """Decode a whole film and return its number of frames.
 
     Raises:
-        ValueError: it cannot be decoded without an error, or lacks frames that it announces.
+        ValueError: decoding fails, or yields fewer frames than the header announces.
     """
     try:
         with av.open(str(path)) as container:
@@ -96,12 +96,12 @@ def check_film(path: Path) -> int:
 
 def _video(container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        raise ValueError(f"{container.name}: damaged: holds no video")
+        raise ValueError(f"{container.name}: damaged: contains no video stream")
     return container.streams.video[0]
 
 
 class _PixelChecksum:
-    """The sha256 of frames one after the other, their shapes included."""
+    """Computes a sha256 over the shapes and pixels of consecutive frames."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()

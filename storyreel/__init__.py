@@ -4,7 +4,8 @@ The names in `__all__` are the public interface for notebooks and scripts:
 
 - `Renderer` renders single stories in this process, without Ray, Prefect or a job;
 - `open_job` opens a rendered job: status, films, manifests as `pyarrow.Table`, audit;
-- `submit` queues a job at a running `storyreel serve`.
+- `submit` queues a job at a running `storyreel serve`;
+- `StoryreelError` is the root of all exceptions (the tree is in `storyreel.stages.errors`).
 
 Importing the package is cheap: torch, diffusers, Ray and Prefect are imported on first use.
 """
@@ -14,18 +15,38 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0.dev0"
 
-__all__ = ["OpenedJob", "RenderedFilm", "Renderer", "Story", "make_story", "open_job", "submit"]
+__all__ = [
+    "InputError",
+    "LockedError",
+    "OpenedJob",
+    "PoolEndedError",
+    "RenderedFilm",
+    "Renderer",
+    "StorageError",
+    "Story",
+    "StoryreelError",
+    "make_story",
+    "open_job",
+    "submit",
+]
 
 if TYPE_CHECKING:
+    from storyreel.cluster.errors import PoolEndedError
     from storyreel.jobs import OpenedJob, open_job, submit
     from storyreel.rendering import RenderedFilm, Renderer, make_story
+    from storyreel.stages.errors import InputError, LockedError, StorageError, StoryreelError
     from storyreel.stages.output.records import Story
 
 _HOMES = {
+    "InputError": "storyreel.stages.errors",
+    "LockedError": "storyreel.stages.errors",
     "OpenedJob": "storyreel.jobs",
+    "PoolEndedError": "storyreel.cluster.errors",
     "RenderedFilm": "storyreel.rendering",
     "Renderer": "storyreel.rendering",
+    "StorageError": "storyreel.stages.errors",
     "Story": "storyreel.stages.output.records",
+    "StoryreelError": "storyreel.stages.errors",
     "make_story": "storyreel.rendering",
     "open_job": "storyreel.jobs",
     "submit": "storyreel.jobs",

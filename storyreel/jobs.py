@@ -11,6 +11,7 @@ from storyreel.flows.audit.problems import Audit
 from storyreel.flows.audit.verify import verify as audit
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.status import JobStatus, read_status
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import newest_manifests, read_manifests
 from storyreel.stages.output.records import Failure, Film
 from storyreel.stages.output.storage import Output
@@ -70,7 +71,7 @@ class OpenedJob:
         paths = newest_manifests(output, name)
         if not paths:
             there = ", ".join(output.names("manifests"))
-            raise ValueError(f"table {name!r}: no manifest at {self.url}; there are {there}")
+            raise InputError(f"table {name!r}: no manifest at {self.url}; there are {there}")
         tables = [pq.read_table(pa.BufferReader(output.read(path))) for path in paths]
         # Shards that an earlier version sealed may have fewer columns.
         return pa.concat_tables(tables, promote_options="default")

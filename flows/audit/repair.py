@@ -11,6 +11,7 @@ from storyreel.flows.job.generations import complete_opening, open_again
 from storyreel.flows.job.lock import held
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import STORIES
 from storyreel.stages.output.storage import Output
 
@@ -40,7 +41,7 @@ def open_for_repair(output: Output, stages: StageTable = STAGES) -> tuple[str, .
 def _check_stories(output: Output, audit: Audit) -> None:
     for problem in audit.problems:
         if problem.place.startswith(f"manifests/{STORIES}/") and problem.kind == "manifest":
-            raise ValueError(
+            raise InputError(
                 f"output {output.url}: {problem.place}: {problem.message}; the stories of a job"
                 " cannot be made again, render the input to another output"
             )

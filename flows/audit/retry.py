@@ -10,6 +10,7 @@ from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import STORIES, manifest_path, read_manifest
 from storyreel.stages.output.records import Story
@@ -57,7 +58,7 @@ def open_for_retry(
         missing = selection.story_ids - stories.keys()
         # A retry that was interrupted has opened the shards of its stories already.
         if missing and (missing := missing - _stories_of_unfinished_shards(job)):
-            raise ValueError(f"--story {min(missing)}: is not in quarantine at {output.url}")
+            raise InputError(f"--story {min(missing)}: is not in quarantine at {output.url}")
         chosen = sorted(s for s, units in stories.items() if any(map(selection.fits, units)))
         if chosen:
             units = [unit for story_id in chosen for unit in stories[story_id]]
@@ -67,7 +68,7 @@ def open_for_retry(
 
 def _check_known(option: str, wanted: Set[str], known: Sequence[str]) -> None:
     if unknown := sorted(wanted - {*known}):
-        raise ValueError(f"{option} {unknown[0]}: must be one of {', '.join(known)}")
+        raise InputError(f"{option} {unknown[0]}: must be one of {', '.join(known)}")
 
 
 def _stories_of_unfinished_shards(job: Job) -> Set[str]:

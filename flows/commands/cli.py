@@ -9,9 +9,8 @@ import typer
 from rich.console import Console
 
 import storyreel
-from storyreel.cluster.errors import PoolEndedError
 from storyreel.flows.commands import audit, night, render, steer
-from storyreel.flows.job.lock import LockedError
+from storyreel.stages.errors import StoryreelError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,7 +77,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
-    except (ValueError, ConnectionError, LockedError, PoolEndedError) as error:
+    except (StoryreelError, ValueError, ConnectionError) as error:
         _print_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:

@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from storyreel.cluster.crew import check_placeable
 from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
+from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import PACKAGE_ROOT, resolve, weights
 from storyreel.stages.output.storage import Output
 
@@ -184,7 +185,7 @@ def _read_headers(folder: Path) -> int:
     """
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.safetensors"))
     if not files:
-        raise ValueError(f"{folder}: holds no .safetensors file")
+        raise InputError(f"{folder}: holds no .safetensors file")
     for file in files:
         with safe_open(file, framework="numpy"):
             pass

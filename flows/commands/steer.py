@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from storyreel.flows.commands.options import AsJson, JobUrl
+from storyreel.stages.errors import InputError
 
 
 def status(output_url: JobUrl, as_json: AsJson = False) -> None:
@@ -75,7 +76,7 @@ def set_(
     asked = {"priority": priority, "limits": parse_limits(limits or ()), "window": window}
     changes = {key: value for key, value in asked.items() if value not in (None, {})}
     if not changes:
-        raise ValueError("nothing to change: give --priority, --limit or --window")
+        raise InputError("nothing to change: give --priority, --limit or --window")
     _steer(output_url, "changed", as_json, **changes)
 
 

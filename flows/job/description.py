@@ -4,13 +4,15 @@ The fingerprint is a hash of everything that shapes pixels. A job is continued o
 fingerprint, so that one output never mixes two looks.
 """
 
-import json
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from storyreel.flows.job.config import RenderConfig, digest
 from storyreel.flows.job.layout import Census
+from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
+from storyreel.stages.output.records import to_json
 from storyreel.stages.output.storage import Output
 
 JOB = "job.json"
@@ -22,48 +24,87 @@ MAX_SHARDS = 1_000_000
 """A `job.json` with more shards is refused, since listing them would take too long."""
 
 
-def describe(config: RenderConfig, census: Census, sample_size: int) -> dict[str, Any]:
-    """The content of `job.json` for an input and a configuration."""
-    shaping = {
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """The content of `job.json`.
+
+    Attributes:
+        rendering_version: `RENDERING_VERSION` of the program that laid the job out.
+        input_sha256: hash of the input's rows; their places do not matter.
+        models: what pins the weights, by their paths (see `model_revisions`).
+        rendering: the sections of the configuration that affect pixels.
+        operation: the other sections.
+        fingerprint: hash of all of these but `operation`.
+        num_stories, num_rejected, shard_size, sample_size: as of `Job`.
+    """
+
+    rendering_version: int
+    input_sha256: str
+    models: dict[str, str]
+    rendering: dict[str, Any]
+    operation: dict[str, Any]
+    fingerprint: str
+    num_stories: int
+    num_rejected: int
+    shard_size: int
+    sample_size: int
+
+    def __post_init__(self) -> None:
+        """Check the counts: anybody who can write at an output could have made the file."""
+        if not (
+            0 <= self.sample_size <= self.num_stories
+            and self.num_rejected >= 0
+            and self.shard_size >= 1
+            and self.num_stories <= MAX_SHARDS * self.shard_size
+        ):
+            raise ValueError(
+                f"num_stories {self.num_stories}, num_rejected {self.num_rejected}, shard_size"
+                f" {self.shard_size}, sample_size {self.sample_size}: do not fit together"
+            )
+
+
+def describe(config: RenderConfig, census: Census, sample_size: int) -> JobRecord:
+    """Return the content of `job.json` for an input and a configuration."""
+    shaping: dict[str, Any] = {
         "rendering_version": RENDERING_VERSION,
         "input_sha256": census.sha256,
         "models": model_revisions(config.prompts, config.keyframes, config.motion),
         "rendering": config.rendering(),
     }
-    return {
+    return JobRecord(
         **shaping,
-        "fingerprint": digest(shaping),
-        "num_stories": census.num_stories,
-        "num_rejected": census.num_rejected,
-        "shard_size": config.execution.stories_per_shard(census.num_stories),
-        "operation": config.operation(),
-        "sample_size": min(sample_size, census.num_stories),
-    }
+        fingerprint=digest(shaping),
+        num_stories=census.num_stories,
+        num_rejected=census.num_rejected,
+        shard_size=config.execution.stories_per_shard(census.num_stories),
+        operation=config.operation(),
+        sample_size=min(sample_size, census.num_stories),
+    )
 
 
-def claim(output: Output, description: dict[str, Any]) -> None:
+def claim(output: Output, description: JobRecord) -> None:
     """Write `job.json`, unless the output contains the same job already.
 
     Raises:
-        ValueError: the output contains another job; the message lists the differences.
+        InputError: the output contains another job; the message lists the differences.
     """
     if differences := differences_from(output, description):
-        raise ValueError(
+        raise InputError(
             f"output {output.url}: holds a different job ({'; '.join(differences)});"
             " choose another --output, or pass --discard-other-job to delete it"
         )
     if output.exists(JOB):
         return
-    if not output.publish_new(JOB, json.dumps(description, indent=1, sort_keys=True).encode()):
+    if not output.publish_new(JOB, to_json(description)):
         claim(output, description)  # another command was faster; it must have the same job
 
 
-def differences_from(output: Output, description: dict[str, Any]) -> list[str]:
-    """How the job at an output differs from a description; empty if it is the same or none."""
+def differences_from(output: Output, description: JobRecord) -> list[str]:
+    """Return the differences of the job at an output; `[]` if there is none or it is the same."""
     if output.exists(JOB):
         there = read_description(output)
-        same = there["fingerprint"] == description["fingerprint"]
-        return [] if same else list(_differences(there, description))
+        same = there.fingerprint == description.fingerprint
+        return [] if same else list(_differences(asdict(there), asdict(description)))
     if output.exists("manifests") or output.exists("units"):
         return [f"files of a job without its {JOB}"]
     return []
@@ -79,33 +120,15 @@ def _differences(there: Any, wanted: Any, key: str = "") -> Iterator[str]:
         yield f"{key.removeprefix('rendering.')}: {there!r} there, {wanted!r} here"
 
 
-def read_description(output: Output) -> dict[str, Any]:
-    """Read `job.json` and check the values that a job is constructed from.
+def read_description(output: Output) -> JobRecord:
+    """Read `job.json`.
 
     Raises:
-        ValueError: there is none, or a value is missing, of the wrong type or out of range.
+        InputError: there is none, or a value is missing, of the wrong type or out of range.
     """
     try:
-        return output.read_json(JOB, _parse)
+        return output.read_record(JOB, JobRecord)
     except FileNotFoundError:
-        raise ValueError(f"output {output.url}: holds no job") from None
-    except ValueError as error:
-        raise ValueError(f"output {output.url}: {error}") from error
-
-
-def _parse(content: Any) -> dict[str, Any]:
-    counts = ("num_stories", "num_rejected", "shard_size", "sample_size")
-    kinds = dict.fromkeys(counts, int) | {"fingerprint": str, "rendering": dict, "operation": dict}
-    wrong = [key for key, kind in kinds.items() if not isinstance(content[key], kind)]
-    if wrong or not _are_in_range(*(content[key] for key in counts)):
-        raise ValueError(", ".join(wrong) or "its counts")
-    return dict(content)
-
-
-def _are_in_range(num_stories: int, num_rejected: int, shard_size: int, sample_size: int) -> bool:
-    return (
-        0 <= sample_size <= num_stories
-        and num_rejected >= 0
-        and shard_size >= 1
-        and num_stories <= MAX_SHARDS * shard_size
-    )
+        raise InputError(f"output {output.url}: holds no job") from None
+    except InputError as error:
+        raise InputError(f"output {output.url}: {error}") from error

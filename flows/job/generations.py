@@ -1,19 +1,19 @@
-"""How often the shards of a job were opened again for stories that are tried again.
+"""Generations of the shards of a job: how often each was reopened to try stories again.
 
-The manifests of a sealed shard are never changed. A retry opens the shard's next generation: its
-stages are sealed once more, from the records of what was done before and of what is done now. The
-change of all shards is one file, published in one go; what was forgiven is listed there until it is
-forgotten, so that a retry that breaks off is completed by the next run.
+The manifests of a sealed shard are never changed. A retry opens the shard's next generation, whose
+manifests are written from the commit records of the earlier and of the new attempts. One file has
+the generations of all shards, so that a retry of several shards is published atomically. It also
+lists the units whose records are to be removed, until they are: the next run completes a retry that
+was interrupted.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.commits import forgive
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure, from_row
+from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
 GENERATIONS = "generations.json"
@@ -21,7 +21,7 @@ GENERATIONS = "generations.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp:
-    """The record of a unit that was given up, by its name within its shard and stage."""
+    """A unit that has failed for good: its shard, its name in the shard, and why."""
 
     shard: Shard
     name: str
@@ -30,7 +30,7 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """A unit that is over, by its stage, its shard's name and its own."""
+    """Identifies a unit that is done or has failed."""
 
     stage: str
     shard: str
@@ -39,23 +39,23 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    """`generations` by the shards' names; one that was never opened again is not in it."""
+    """`generations` by the names of the shards; shards in generation 0 are left out."""
 
     generations: Mapping[str, int] = field(default_factory=dict)
     forgiven: tuple[Ended, ...] = ()
 
 
 def read_generations(output: Output) -> Mapping[str, int]:
-    """The generation of every shard that was opened again, by the shard's name.
+    """Return the generation of each shard that was reopened, by the name of the shard.
 
     Raises:
-        ValueError: the file cannot be read.
+        InputError: the file cannot be read.
     """
     return _read(output).generations
 
 
 def open_again(output: Output, shards: Iterable[Shard], units: Iterable[Ended]) -> None:
-    """Let units be tried again, in the next generation of their shards."""
+    """Open the next generation of shards, in which units are tried again."""
     generations = dict(read_generations(output))
     for shard in shards:
         generations[str(shard)] = shard.generation + 1
@@ -64,7 +64,7 @@ def open_again(output: Output, shards: Iterable[Shard], units: Iterable[Ended]) 
 
 
 def complete_opening(output: Output) -> None:
-    """Forget what was forgiven; for whoever holds the output, before anything is rendered."""
+    """Remove the records of units that are to be tried again; only for the holder of the lock."""
     state = _read(output)
     if not state.forgiven:
         return
@@ -75,23 +75,19 @@ def complete_opening(output: Output) -> None:
 
 def _read(output: Output) -> _State:
     try:
-        return output.read_json(GENERATIONS, _parse)
+        state = output.read_record(GENERATIONS, _State)
     except FileNotFoundError:
         return _State()
-
-
-def _parse(content: Any) -> _State:
-    return _State(
-        generations={f"{_shard(name)}": int(n) for name, n in content["generations"].items()},
-        forgiven=tuple(from_row(Ended, row) for row in content["forgiven"]),
-    )
+    for name in state.generations:
+        _shard(name)
+    return state
 
 
 def _shard(name: str) -> Shard:
     if (shard := Shard.of_manifest(f"{name}.parquet")) is None:
-        raise ValueError(f"{name!r} names no shard")
+        raise InputError(f"{GENERATIONS}: {name!r} is not the name of a shard")
     return shard
 
 
 def _write(output: Output, state: _State) -> None:
-    output.publish(GENERATIONS, json.dumps(asdict(state), indent=1, sort_keys=True).encode())
+    output.publish(GENERATIONS, to_json(state))

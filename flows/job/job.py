@@ -27,6 +27,7 @@ from storyreel.flows.job.layout import (
 from storyreel.flows.job.lock import held
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import STORIES, Shard
 from storyreel.stages.output.storage import Output
 
@@ -92,14 +93,14 @@ def open_job(
         replace: delete another job that the output contains.
 
     Raises:
-        ValueError: the input cannot be read, contains no story, or changes while it is read; the
+        InputError: the input cannot be read, contains no story, or changes while it is read; the
             output cannot be written, or contains another job.
     """
     output.check_writable()
     rows = partial(read_rows, input_url, limit, config)
     census = take_census(rows(discard_picture))
     if not census.num_stories and not census.num_rejected:
-        raise ValueError(f"input {input_url}: holds no story")
+        raise InputError(f"input {input_url}: holds no story")
     description = describe(config, census, sample_size)
     if replace and differences_from(output, description):
         with held(output, "a command that discards the job"):
@@ -122,16 +123,16 @@ def read_job(output: Output, stages: StageTable = STAGES) -> Job:
         stages: the table that the job is rendered with, if not the standard one.
 
     Raises:
-        ValueError: there is none, or it is not readable.
+        InputError: there is none, or it is not readable.
     """
     there = read_description(output)
     return Job(
         output=output,
-        fingerprint=there["fingerprint"],
-        num_stories=there["num_stories"],
-        num_rejected=there["num_rejected"],
-        shard_size=there["shard_size"],
-        sample_size=there["sample_size"],
+        fingerprint=there.fingerprint,
+        num_stories=there.num_stories,
+        num_rejected=there.num_rejected,
+        shard_size=there.shard_size,
+        sample_size=there.sample_size,
         generations=read_generations(output),
         stages=stages,
     )
@@ -141,15 +142,15 @@ def read_config(output: Output, overrides: Sequence[str] = ()) -> RenderConfig:
     """Read the configuration that a job was laid out with, and apply `key=value` overrides.
 
     Raises:
-        ValueError: there is no job, its configuration is not readable, or an override is not
+        InputError: there is no job, its configuration is not readable, or an override is not
             allowed: values that shape pixels cannot change, a job never mixes two looks.
     """
     there = read_description(output)
-    place, settings = f"{JOB} in {output.url}", there["rendering"] | there["operation"]
+    place, settings = f"{JOB} in {output.url}", there.rendering | there.operation
     config = make_config(place, settings, overrides)
     if config.rendering() != make_config(place, settings).rendering():
         allowed = ", ".join(f"{section}.*" for section in sorted(OPERATION))
-        raise ValueError(
+        raise InputError(
             f"--set {' '.join(overrides)}: shapes pixels, which must stay as the job was"
             f" laid out with; allowed are {allowed}"
         )

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from storyreel.flows.job.config import RenderConfig, digest
+from storyreel.stages.errors import InputError
 from storyreel.stages.input.references import References
 from storyreel.stages.input.stories import Rejection, read_stories
 from storyreel.stages.keyframes.config import KeyframesConfig
@@ -102,7 +103,7 @@ def _with_pictures(
 def _check_control(story: Story, config: KeyframesConfig) -> None:
     for index, panel in enumerate(story.panels):
         if panel.control_image is not None and config.controlnet is None:
-            raise ValueError(
+            raise InputError(
                 f"panels[{index}]: control_image {panel.control_image[:200]!r}: must be left out,"
                 " the configuration has no keyframes.controlnet"
             )
@@ -150,7 +151,7 @@ def checked_rows(
         counter.add(row)
         yield row
     if (found := counter.census()) != census:
-        raise ValueError(
+        raise InputError(
             f"input {without_credentials(input_url)}: changed while it was read: {census} at first,"
             f" then {found}; run the command again when nothing writes to the input"
         )

@@ -1,56 +1,56 @@
-"""One running flow per output: a claim with a number, renewed while its holder lives.
+"""The lock of an output: at most one run publishes there at a time.
 
-Claims are files `lock/00000007.json`, each created exclusively (`Output.publish_new`); the highest
-number holds the output. Its holder renews the file from time to time, and marks it when it is
-through. A claim is taken over by creating the next number, which only one of several can do:
+Lock records are files `lock/00000007.json`, each created exclusively (`Output.publish_new`); the
+highest number holds the lock. Its holder renews the file every `BEAT_S` and marks it as released at
+the end. A lock is taken over by creating the next number, in which only one process can succeed:
 
-- a holder that this machine can see and that is gone is followed at once;
-- a holder elsewhere is followed if its claim stays as it is for `STALE_S` of our own time. No two
-  clocks are compared.
+- at once if the holder ran on this machine and is dead;
+- if the holder is on another machine, once its record has not changed for `STALE_S`, measured with
+  our own clock only: clocks of two machines are never compared.
 
-Whoever finds a higher number than its own has lost the output, and publishes nothing there any
-more (fencing).
+A holder that finds a higher number than its own has lost the lock and must not publish any more
+(fencing).
 """
 
-import json
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Self
 
-from storyreel.stages.output.patience import StorageError
+from storyreel.stages.errors import InputError, LockedError, StorageError
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import File, from_row
-from storyreel.stages.output.storage import NotHeldError, Output
+from storyreel.stages.output.records import File, to_json
+from storyreel.stages.output.storage import Output
 
 LOCK = "lock"
-"""Folder of the claims at an output."""
+"""Folder of the lock records at an output."""
 
 BEAT_S = 10.0
-"""Time after which a holder renews its claim, seconds."""
+"""Interval at which a holder renews its lock record, seconds."""
 
 STALE_S = 60.0
-"""Time without a renewal after which a far holder counts as dead, seconds."""
+"""Time without renewal after which a holder on another machine counts as dead, seconds."""
 
 logger = logging.getLogger(__name__)
 
 
-class LockedError(NotHeldError):
-    """Another run holds the output, or has taken it over; its message says which."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """Who claims an output; `beat` counts the renewals, `released` says that it is over.
+class LockRecord:
+    """Who holds the lock of an output.
 
-    `token` makes every claim another one.
+    Attributes:
+        holder: name of the holder, such as the flow run.
+        since: start, in ISO 8601.
+        process: the holder's process.
+        token: makes every record unique, as `Output.publish_new` needs.
+        beat: number of renewals.
+        released: True once the holder has ended properly.
     """
 
     holder: str
@@ -66,7 +66,7 @@ class Claim:
 
     @classmethod
     def by(cls, holder: str) -> Self:
-        """A new claim of this process."""
+        """Construct a new record for this process."""
         return cls(
             holder=holder,
             since=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,59 +78,59 @@ class Claim:
 
 
 class HeldOutput(Output):
-    """An output while this process holds it: publishing fails once it is lost."""
+    """An output whose lock this process holds: publishing fails once the lock is lost."""
 
     def __init__(self, url: str, number: int) -> None:
-        """Open the output that claim `number` holds."""
+        """Open the output whose lock record `number` is ours."""
         super().__init__(url)
         self._number = number
 
     def check_held(self) -> None:
-        """Make sure that nobody has taken the output over.
+        """Check that no other run has taken the lock over.
 
         Raises:
-            LockedError: somebody has; the message says who.
+            LockedError: one has; the message says which.
         """
         numbers = _numbers(self)
         if numbers and numbers[-1] > self._number:
             raise LockedError(
-                f"output {self.url}: was taken over by {read_claim(self, numbers[-1])};"
-                " this run writes nothing any more"
+                f"output {self.url}: was taken over by {read_lock(self, numbers[-1])};"
+                " this run publishes nothing more"
             )
 
     def publish(self, path: str, content: bytes) -> File:
-        """Publish, if the output is still held; LockedError if not."""
+        """Publish `content`; raises LockedError if the lock is lost."""
         self.check_held()
         return super().publish(path, content)
 
     def publish_file(self, path: str, local: Path) -> File:
-        """Publish a file, if the output is still held; LockedError if not."""
+        """Publish a copy of a local file; raises LockedError if the lock is lost."""
         self.check_held()
         return super().publish_file(path, local)
 
 
 @contextmanager
 def held(output: Output, holder: str) -> Iterator[HeldOutput]:
-    """Hold an output: one at a time, over processes and machines.
+    """Hold the lock of an output, which excludes all processes on all machines.
 
-    What writers that are gone left unfinished is removed in the beginning and in the end.
+    Temporary files of dead processes are removed at the beginning and at the end.
 
     Args:
-        output: what to hold.
-        holder: names the holder to others, such as the flow run.
+        output: the output to lock.
+        holder: name that others are shown, such as that of the flow run.
 
     Yields:
-        The output for what only its holder may publish.
+        The output, for everything that only the holder may publish.
 
     Raises:
-        LockedError: another process holds it; the message says which.
+        LockedError: another process holds the lock; the message says which.
     """
-    claim = Claim.by(holder)
-    number = _acquire(output, claim)
+    record = LockRecord.by(holder)
+    number = _acquire(output, record)
     output.remove_leftovers()
     over = threading.Event()
     renewing = threading.Thread(
-        target=_renew, args=(output, number, claim, over), name="lock", daemon=True
+        target=_renew, args=(output, number, record, over), name="lock", daemon=True
     )
     renewing.start()
     try:
@@ -140,75 +140,75 @@ def held(output: Output, holder: str) -> Iterator[HeldOutput]:
         renewing.join()
         output.remove_leftovers()
         if _numbers(output)[-1:] == [number]:
-            _write(output, number, replace(claim, released=True))
+            _write(output, number, replace(record, released=True))
 
 
-def holder_of(output: Output) -> Claim | None:
-    """The claim on an output that is neither released nor known to be a dead process's."""
+def holder_of(output: Output) -> LockRecord | None:
+    """Return the record of the holder; `None` if it released the lock or is known to be dead."""
     numbers = _numbers(output)
-    claim = read_claim(output, numbers[-1]) if numbers else None
-    return None if claim is None or claim.released or claim.process.is_dead else claim
+    record = read_lock(output, numbers[-1]) if numbers else None
+    return None if record is None or record.released or record.process.is_dead else record
 
 
-def read_claim(output: Output, number: int) -> Claim:
-    """The claim of that number.
+def read_lock(output: Output, number: int) -> LockRecord:
+    """Read the lock record of that number.
 
     Raises:
-        ValueError: it cannot be read.
+        InputError: it cannot be read.
     """
     try:
-        return output.read_json(_path(number), partial(from_row, Claim))
-    except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"claim on the output: {error}") from error
+        return output.read_record(_path(number), LockRecord)
+    except (FileNotFoundError, InputError) as error:
+        raise InputError(f"lock of the output: {error}") from error
 
 
-def _acquire(output: Output, claim: Claim) -> int:
+def _acquire(output: Output, record: LockRecord) -> int:
     numbers = _numbers(output)
     last = numbers[-1] if numbers else 0
     if last:
         _wait_until_free(output, last)
     number = last + 1
-    if not output.publish_new(_path(number), _encode(claim)):
-        raise _locked(output, read_claim(output, number))
+    if not output.publish_new(_path(number), to_json(record)):
+        raise _locked(output, read_lock(output, number))
     for old in numbers[:-1]:
         output.remove(_path(old))
     return number
 
 
 def _wait_until_free(output: Output, number: int) -> None:
-    """Return once nobody works under the claim; a far holder is watched for a sign of life."""
-    claim = read_claim(output, number)
-    if claim.released or claim.process.is_dead:
+    """Return once the lock is free; a holder on another machine is watched for a renewal."""
+    record = read_lock(output, number)
+    if record.released or record.process.is_dead:
         return
-    if claim.process.is_near:
-        raise _locked(output, claim)
-    logger.warning("output %s: watching for a sign of life of %s", output.url, claim)
+    if record.process.is_near:
+        raise _locked(output, record)
+    logger.warning("output %s: waiting for a renewal of the lock by %s", output.url, record)
     deadline = time.monotonic() + STALE_S
     while time.monotonic() < deadline:
         time.sleep(min(1.0, STALE_S / 10))
-        now = read_claim(output, number)
+        now = read_lock(output, number)
         if now.released:
             return
-        if now.beat != claim.beat:
+        if now.beat != record.beat:
             raise _locked(output, now)
 
 
-def _renew(output: Output, number: int, claim: Claim, over: threading.Event) -> None:
+def _renew(output: Output, number: int, record: LockRecord, over: threading.Event) -> None:
     beat = 0
     while not over.wait(BEAT_S):
         if _numbers(output)[-1:] > [number]:
-            logger.error("output %s: another run has taken it over", output.url)
+            logger.error("output %s: another run has taken over the lock", output.url)
             return
         beat += 1
         try:
-            _write(output, number, replace(claim, beat=beat))
+            _write(output, number, replace(record, beat=beat))
         except StorageError:
-            logger.exception("output %s: the claim on it cannot be renewed", output.url)
+            logger.exception("output %s: the lock cannot be renewed", output.url)
 
 
-def _locked(output: Output, claim: Claim) -> LockedError:
+def _locked(output: Output, record: LockRecord) -> LockedError:
     return LockedError(
-        f"output {output.url}: is held by {claim}; wait until that run ends, or stop it"
+        f"output {output.url}: is held by {record}; wait until that run ends, or stop it"
     )
 
 
@@ -221,9 +221,5 @@ def _path(number: int) -> str:
     return f"{LOCK}/{number:08d}.json"
 
 
-def _write(output: Output, number: int, claim: Claim) -> None:
-    output.publish(_path(number), _encode(claim))
-
-
-def _encode(claim: Claim) -> bytes:
-    return json.dumps(asdict(claim), indent=1, ensure_ascii=False).encode()
+def _write(output: Output, number: int, record: LockRecord) -> None:
+    output.publish(_path(number), to_json(record))

@@ -5,18 +5,23 @@ is sealed. The removal is recorded first, so that an audit can tell it from a lo
 were given up keep their files: they may be tried again.
 """
 
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.stage_table import ShardContext, StageTable
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Failure, files_of
+from storyreel.stages.output.records import Failure, files_of, to_json
 from storyreel.stages.output.storage import Output
 
 REMOVED = "removed"
 """Folder of the records of removed files, one a shard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Removed:
+    stories: tuple[str, ...]
 
 
 def remove_intermediates(job: Job, shard: Shard) -> None:
@@ -48,7 +53,7 @@ def _finished_stories(job: Job, shard: Shard) -> Sequence[str]:
 
 
 def _record(output: Output, shard: Shard, story_ids: Sequence[str]) -> None:
-    output.publish(removed_path(shard), json.dumps({"stories": story_ids}, indent=1).encode())
+    output.publish(removed_path(shard), to_json(_Removed(stories=tuple(story_ids))))
 
 
 def _remove(output: Output, story_ids: Iterable[str], stages: StageTable) -> None:
@@ -62,10 +67,10 @@ def read_removed(output: Output, shard: Shard) -> frozenset[str]:
     """The stories of a shard whose intermediate files were removed.
 
     Raises:
-        ValueError: the record cannot be read.
+        InputError: the record cannot be read.
     """
     try:
-        return output.read_json(removed_path(shard), lambda it: frozenset(map(str, it["stories"])))
+        return frozenset(output.read_record(removed_path(shard), _Removed).stories)
     except FileNotFoundError:
         return frozenset()
 

@@ -5,9 +5,8 @@ units are counted from the manifests and the commit records.
 """
 
 import io
-import json
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +18,10 @@ from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTable, UnitOf
 from storyreel.flows.job.stages import STAGES
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Failure, from_row
+from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
 STATUS = "status.json"
@@ -143,7 +143,7 @@ class Census:
 
 def write_status(output: Output, status: JobStatus) -> None:
     """Publish the status of a job."""
-    output.publish(STATUS, json.dumps(asdict(status), ensure_ascii=False).encode())
+    output.publish(STATUS, to_json(status))
 
 
 def read_status(job: Job) -> JobStatus:
@@ -162,7 +162,7 @@ def read_published(output: Output) -> JobStatus:
         FileNotFoundError: none was published yet.
         ValueError: it cannot be read.
     """
-    return output.read_json(STATUS, _parse)
+    return output.read_record(STATUS, JobStatus)
 
 
 def find_status(output_url: str, stages: StageTable = STAGES) -> JobStatus:
@@ -173,7 +173,7 @@ def find_status(output_url: str, stages: StageTable = STAGES) -> JobStatus:
     """
     output = Output(output_url)
     if not output.exists(JOB):
-        raise ValueError(f"output {output_url}: holds no job")
+        raise InputError(f"output {output_url}: holds no job")
     return read_status(read_job(output, stages))
 
 
@@ -194,12 +194,6 @@ def counted_status(job: Job, holder: str | None = None) -> JobStatus:
         failures=tuple(census.failures),
         num_failures=len(census.failed_stories) + job.num_rejected,
     )
-
-
-def _parse(content: dict[str, Any]) -> JobStatus:
-    stages = tuple(from_row(StageStatus, stage) for stage in content["stages"])
-    failures = tuple(from_row(Failure, failure) for failure in content["failures"])
-    return JobStatus(**content | {"stages": stages, "failures": failures})
 
 
 def count_units(job: Job) -> Census:

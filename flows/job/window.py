@@ -1,8 +1,8 @@
-"""The render window: the hours of the day in which a job may hold the cluster.
+"""The render window: the hours of the day in which a job may use the cluster.
 
 A window is wall-clock time in a named zone, such as `22:00-06:00 Europe/Berlin`. Its openings are
-exact moments (UTC), so that a night of a change to or from summer time is an hour shorter or
-longer.
+computed as moments in UTC, so that the night in which the clock changes to or from summer time is
+an hour shorter or longer.
 """
 
 import re
@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
+from storyreel.stages.errors import InputError
+
 FORM = re.compile(r"(\d{1,2}:\d{2})\s*-\s*(\d{1,2}:\d{2})\s+(\S+)")
 EXAMPLE = "22:00-06:00 Europe/Berlin"
 DAY = timedelta(days=1)
@@ -20,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """One night of a window: from the moment `start` until, but not at, the moment `end` (UTC)."""
+    """One night of a window: the half-open interval from `start` to `end`, both aware, in UTC."""
 
     start: datetime
     end: datetime
@@ -28,10 +30,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Hours of every day, in the wall-clock time of a zone; across midnight if `end < start`.
+    """Hours of every day in the wall-clock time of a zone; across midnight if `end < start`.
 
-    A time that the clock skips in spring counts as the moment of the change; one that it shows
-    twice in autumn counts the first time.
+    A time that the clock skips in spring is taken as the moment of the change; a time that occurs
+    twice in autumn is taken as its first occurrence.
     """
 
     start: time
@@ -40,17 +42,17 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `HH:MM-HH:MM ZONE`, the zone by its IANA name.
+        """Parse `HH:MM-HH:MM ZONE`, where ZONE is an IANA name.
 
         Raises:
-            ValueError: says what is wrong with `text` and what is allowed.
+            InputError: `text` has another form; the message says what is allowed.
         """
         form = FORM.fullmatch(text.strip())
         if form is None:
-            raise ValueError(f"window {text!r}: must be HH:MM-HH:MM ZONE, such as {EXAMPLE}")
+            raise InputError(f"window {text!r}: must be HH:MM-HH:MM ZONE, such as {EXAMPLE}")
         start, end = _time(text, form[1]), _time(text, form[2])
         if start == end:
-            raise ValueError(f"window {text!r}: must not end when it starts")
+            raise InputError(f"window {text!r}: start and end must differ")
         return cls(start=start, end=end, zone=_zone(text, form[3]))
 
     def __str__(self) -> str:
@@ -58,26 +60,26 @@ class Window:
 
     @property
     def length_s(self) -> float:
-        """The length of a night without a change of the clock, seconds."""
+        """Duration of a night in which the clock is not changed, seconds."""
         minutes = [60 * wall.hour + wall.minute for wall in (self.start, self.end)]
         return 60.0 * ((minutes[1] - minutes[0]) % (24 * 60))
 
     def opening_at(self, moment: datetime) -> Opening | None:
-        """The opening that holds `moment` (aware), or none: the window is closed then."""
+        """Return the opening that contains `moment` (aware), or `None` if the window is closed."""
         opening = self.next_opening(moment)
         return opening if opening.start <= moment else None
 
     def next_opening(self, moment: datetime) -> Opening:
-        """The opening that holds `moment` (aware), else the first one after it."""
+        """Return the opening that contains `moment` (aware), else the first one after it."""
         return next(opening for opening in self._openings(moment) if moment < opening.end)
 
     def _openings(self, moment: datetime) -> Iterator[Opening]:
-        """The openings from the one of the day before `moment` on."""
+        """Yield the openings, from that of the day before `moment`, which may still be open."""
         day = moment.astimezone(self.zone).date() - DAY
         while True:
             start = self._moment(day, self.start)
             end = self._moment(day if self.start < self.end else day + DAY, self.end)
-            if start < end:  # else the clock never shows it on this day
+            if start < end:  # else the clock skips the whole window on this day
                 yield Opening(start=start, end=end)
             day += DAY
 
@@ -87,7 +89,7 @@ class Window:
             moment = local.replace(tzinfo=self.zone).astimezone(UTC)
             if moment.astimezone(self.zone).replace(tzinfo=None) == local:
                 return moment
-            local += MINUTE  # skipped by the clock; changes are at whole minutes
+            local += MINUTE  # the clock skips this time; changes are at whole minutes
 
 
 def _time(text: str, part: str) -> time:
@@ -95,13 +97,13 @@ def _time(text: str, part: str) -> time:
     try:
         return time(hour, minute)
     except ValueError as error:
-        raise ValueError(f"window {text!r}: {part} is no time of the day: {error}") from None
+        raise InputError(f"window {text!r}: {part} is not a time of day: {error}") from None
 
 
 def _zone(text: str, name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:  # a part of a name is a folder
-        raise ValueError(
-            f"window {text!r}: {name!r} is no IANA time zone, such as Europe/Berlin or UTC"
+    except (KeyError, ValueError, OSError) as error:  # "Europe" is a folder: OSError
+        raise InputError(
+            f"window {text!r}: {name!r} is not an IANA time zone, such as Europe/Berlin or UTC"
         ) from error

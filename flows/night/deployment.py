@@ -31,7 +31,7 @@ from storyreel.flows.job.control import (
     DEFAULT_PRIORITY,
     Approval,
     Cancel,
-    Control,
+    ControlRecord,
     read_control,
     update_control,
 )
@@ -123,7 +123,7 @@ def _given(**wishes: Any) -> dict[str, Any]:
     return {key: value for key, value in wishes.items() if value is not None}
 
 
-def _render_or_ask(laid_out: Job, config: RenderConfig, control: Control) -> State[Any]:
+def _render_or_ask(laid_out: Job, config: RenderConfig, control: ControlRecord) -> State[Any]:
     """Render a job, its sample first if it has one; a resumed run asks no second time."""
     if control.approval is not Approval.WAITING or shards_due(laid_out, control):
         state = _render(laid_out, config)
@@ -173,7 +173,7 @@ class Waiting:
 
     job: Job
     config: RenderConfig
-    control: Control
+    control: ControlRecord
 
 
 def _next_job(tried: dict[str, State[Any]]) -> Waiting | None:

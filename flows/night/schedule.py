@@ -11,6 +11,8 @@ from storyreel.flows.night.deployment import apply_deployment, night
 from storyreel.flows.night.server_client import connected_to
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.night.work_pool import NIGHT_QUEUE
+from storyreel.stages.errors import InputError
+from storyreel.stages.validation import explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +32,7 @@ class Nights:
         try:
             return CronSchedule(cron=self.cron, timezone=self.timezone)
         except ValidationError as error:
-            problem = "; ".join(entry["msg"] for entry in error.errors())
-            raise ValueError(
-                f"--cron {self.cron!r} --timezone {self.timezone!r}: {problem}"
-            ) from error
+            raise InputError(f"schedule: {explain(error)}") from error
 
     def window(self) -> str:
         """The hours from the cron's start to the window's end.
@@ -43,7 +42,7 @@ class Nights:
         """
         minute, hour = self.cron.split()[:2]
         if not (minute.isdigit() and hour.isdigit()):
-            raise ValueError(
+            raise InputError(
                 f"--cron {self.cron!r}: a night starts at one time of the day, such as '0 22 * * *'"
             )
         text = f"{int(hour):02d}:{int(minute):02d}-{self.window_end} {self.timezone}"

@@ -16,6 +16,7 @@ from storyreel.flows.job.window import Window
 from storyreel.flows.night.server_client import connected_to
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.night.work_pool import DEPLOYMENT, JOB_FLOW, PRIORITIES, queue_name
+from storyreel.stages.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Submission:
             ValueError: a value is not allowed.
         """
         if self.priority is not None and self.priority not in PRIORITIES:
-            raise ValueError(f"priority {self.priority}: must be from 1 to 9; 9 goes first")
+            raise InputError(f"priority {self.priority}: must be from 1 to 9; 9 goes first")
         load_config(self.config_name, profile=self.profile, overrides=self.overrides)
         return {
             "input_url": _absolute(self.input_url),

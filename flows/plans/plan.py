@@ -3,12 +3,10 @@
 Every figure has the bounds of a 90 % interval.
 """
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, variance
 from typing import TypeAlias
@@ -18,7 +16,8 @@ from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES, film_frames
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.rates import StageRate
-from storyreel.stages.output.records import Story, Storyboard, from_row
+from storyreel.stages.errors import InputError
+from storyreel.stages.output.records import Story, Storyboard, to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.measures.student import student_quantile
 
@@ -121,7 +120,7 @@ def make_plan(
     _check_rates(rates, stages)
     sizes = [size for story in stories if (size := _size(story, split, stages)) is not None]
     if not sizes:
-        raise ValueError("the plan: none of the stories can be split into panels")
+        raise InputError("the plan: none of the stories can be split into panels")
     share = len(sizes) / len(stories)  # the other stories will be failures
     counts = _Counts(sizes, round(num_stories * share))
     plans = {spec.name: _plan_stage(spec.name, counts, rates[spec.name]) for spec in stages}
@@ -150,7 +149,7 @@ def check_space(plan: JobPlan, output: Output) -> None:
     there = next(path for path in (location, *location.parents) if path.exists())
     free = shutil.disk_usage(there).free / 1e9
     if plan.gigabytes.value > free:
-        raise ValueError(
+        raise InputError(
             f"output {output.url}: the job needs {plan.gigabytes.value:.1f} GB, and"
             f" {free:.1f} GB are free there; free some, or choose another output"
         )
@@ -158,13 +157,13 @@ def check_space(plan: JobPlan, output: Output) -> None:
 
 def write_plan(output: Output, plan: JobPlan) -> None:
     """Store the plan at the job's output, to compare it with what the job takes."""
-    output.publish(PLAN, json.dumps(asdict(plan), indent=1).encode())
+    output.publish(PLAN, to_json(plan))
 
 
 def read_plan(output: Output) -> JobPlan | None:
     """Read the plan that is stored at an output; `None` if there is none."""
     try:
-        return output.read_json(PLAN, partial(from_row, JobPlan))
+        return output.read_record(PLAN, JobPlan)
     except FileNotFoundError:
         return None
 
@@ -177,7 +176,7 @@ def missing_rates(rates: dict[str, StageRate], stages: StageTable = STAGES) -> s
 
 def _check_rates(rates: dict[str, StageRate], stages: StageTable) -> None:
     if missing := missing_rates(rates, stages):
-        raise ValueError(
+        raise InputError(
             f"the plan: {missing}; name with --rates the output of an earlier job of this"
             " configuration, or render with --sample 4 first"
         )
@@ -271,7 +270,7 @@ def _nights(hours: Interval, config: RenderConfig, rates: dict[str, StageRate]) 
     window = Window.parse(config.execution.window)
     longest_s = max(rate.longest_s for rate in rates.values())
     if longest_s > window.length_s:
-        raise ValueError(
+        raise InputError(
             f"window {window}: is {window.length_s / 60:.0f} min long, and a unit takes up to"
             f" {longest_s / 60:.1f} min; nothing could start in it"
         )

@@ -9,6 +9,7 @@ from storyreel.flows.job.job import read_config
 from storyreel.flows.plans.plan import MAX_STORIES, JobPlan, check_space, make_plan
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.plans.splitting import rule_splitter
+from storyreel.stages.errors import InputError
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
@@ -32,7 +33,7 @@ def plan_input(
     rates = _rates_for(config, rates_url)
     stories, count = choose_evenly(row for row in read_stories(input_url) if isinstance(row, Story))
     if not stories:
-        raise ValueError(f"input {input_url}: holds no story")
+        raise InputError(f"input {input_url}: holds no story")
     plan = make_plan(stories, count, rule_splitter(config), config, rates)
     if output_url is not None:
         check_space(plan, Output(output_url))
@@ -57,16 +58,16 @@ def choose_evenly(stories: Iterable[Story]) -> tuple[list[Story], int]:
 
 def _rates_for(config: RenderConfig, rates_url: str | None) -> dict[str, StageRate]:
     if rates_url is None:
-        raise ValueError(
+        raise InputError(
             "the plan: no rates are known; name with --rates the output of an earlier job of this"
             " configuration, or let `storyreel render --sample 4` measure them"
         )
     earlier = Output(rates_url)
     if not earlier.exists(JOB):
-        raise ValueError(f"--rates {rates_url}: holds no job")
+        raise InputError(f"--rates {rates_url}: holds no job")
     ours, theirs = config.rendering(), read_config(earlier).rendering()
     if other := [section for section in ours if ours[section] != theirs[section]]:
-        raise ValueError(
+        raise InputError(
             f"--rates {rates_url}: measured another configuration ({', '.join(other)} differ)"
         )
     return read_rates(earlier)

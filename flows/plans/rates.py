@@ -13,7 +13,7 @@ from typing import Any
 
 from storyreel.flows.job.stage_table import StageSpec, StageTable
 from storyreel.flows.job.stages import STAGES
-from storyreel.stages.output.records import files_of, from_row
+from storyreel.stages.output.records import files_of
 from storyreel.stages.output.storage import Output
 
 RATES = "rates.json"
@@ -154,9 +154,7 @@ class Meters:
 def read_rates(output: Output) -> dict[str, StageRate]:
     """Read the rates of the job at `output`, by stage; empty if none were measured yet."""
     try:
-        return output.read_json(
-            RATES, lambda rates: {stage: from_row(StageRate, rates[stage]) for stage in rates}
-        )
+        return output.read_record(RATES, dict[str, StageRate])
     except FileNotFoundError:
         return {}
 

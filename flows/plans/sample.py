@@ -12,7 +12,13 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.control import Approval, Cancel, Control, read_control, update_control
+from storyreel.flows.job.control import (
+    Approval,
+    Cancel,
+    ControlRecord,
+    read_control,
+    update_control,
+)
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.plan import (
@@ -28,12 +34,13 @@ from storyreel.flows.plans.plan import (
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.plans.splitting import rule_splitter
 from storyreel.flows.views.progress import duration
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
 
 
-def start(job: Job, sample_size: int = 0) -> Control:
+def start(job: Job, sample_size: int = 0) -> ControlRecord:
     """Prepare the control record of a job that is started now by a person.
 
     An earlier cancellation is withdrawn. A job with a sample will wait for approval after it.
@@ -42,7 +49,7 @@ def start(job: Job, sample_size: int = 0) -> Control:
         ValueError: the job was laid out with a sample of another size, or without one.
     """
     if sample_size and job.sample_size != min(sample_size, job.num_stories):
-        raise ValueError(
+        raise InputError(
             f"output {job.output.url}: its job was laid out with a sample of {job.sample_size}"
             f" stories, not {sample_size}; a job has its sample from the start"
         )
@@ -52,18 +59,18 @@ def start(job: Job, sample_size: int = 0) -> Control:
     return update_control(job.output, cancel=Cancel.NO)
 
 
-def decide(output: Output, *, approved: bool) -> Control:
+def decide(output: Output, *, approved: bool) -> ControlRecord:
     """Approve or reject the rest of a job after its sample; the decision may be changed later.
 
     Raises:
         ValueError: there is no job at `output`, or it has no sample.
     """
     if read_control(output).approval is Approval.NOT_NEEDED:
-        raise ValueError(f"output {output.url}: no job there has a sample to approve")
+        raise InputError(f"output {output.url}: no job there has a sample to approve")
     return update_control(output, approval=Approval.APPROVED if approved else Approval.REJECTED)
 
 
-def shards_due(job: Job, control: Control) -> list[Shard]:
+def shards_due(job: Job, control: ControlRecord) -> list[Shard]:
     """Return the unfinished shards that may be rendered: only the sample until it is approved."""
     unfinished = job.unfinished()
     if control.approval is Approval.WAITING:

@@ -6,6 +6,7 @@ from typing import Any
 from storyreel.cluster.errors import ErrorClass, PoolEndedError
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.work import Work
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.commits import UnitId
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure
@@ -32,6 +33,6 @@ def _only_record(result: tuple[Any, ...] | Failure) -> Any:
     if isinstance(result, Failure):
         message = f"{result.stage} {result.unit_id}: {result.message}"
         is_bad_input = result.error_class == ErrorClass.BAD_INPUT
-        raise ValueError(message) if is_bad_input else PoolEndedError(message)
+        raise InputError(message) if is_bad_input else PoolEndedError(message)
     (record,) = result
     return record

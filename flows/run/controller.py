@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-from storyreel.flows.job.control import ALWAYS, Cancel, Control
+from storyreel.flows.job.control import ALWAYS, Cancel, ControlRecord
 from storyreel.flows.job.window import Opening, Window
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -58,16 +58,16 @@ class Controller:
         self._configured = window
         self._length = length
         self._clock = clock
-        self._control = Control()
+        self._control = ControlRecord()
         self._window = _window(window)
 
-    def follow(self, control: Control) -> None:
+    def follow(self, control: ControlRecord) -> None:
         """Apply this record from now on."""
         self._control = control
         self._window = _window(control.window or self._configured)
 
     @property
-    def control(self) -> Control:
+    def control(self) -> ControlRecord:
         """The record that is applied."""
         return self._control
 

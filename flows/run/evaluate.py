@@ -4,7 +4,6 @@ The scores of a shard are manifests. A seal beside them, published last, contain
 pictures and of the settings; a shard is scored again only if one of these has changed.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
@@ -21,9 +20,10 @@ from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed
 from storyreel.flows.job.stage_table import FAILURES
 from storyreel.flows.run.scoring_pool import ScoringPool
+from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
-from storyreel.stages.output.records import to_row
+from storyreel.stages.output.records import to_json, to_row
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.bootstrap import BootstrapMean, Estimate
@@ -116,7 +116,7 @@ def evaluate(job: Job, config: RenderConfig, reference: str | None = None) -> Ev
     unfinished = job.unfinished()
     finished = [shard for shard in job.shards if shard not in unfinished]
     if not finished:
-        raise ValueError(f"output {job.output.url}: no shard is finished yet, nothing to evaluate")
+        raise InputError(f"output {job.output.url}: no shard is finished yet, nothing to evaluate")
     console = Console(stderr=True)
     with ScoringPool(job, config) as pool:
         scorer = _Scorer(job, config.scoring, pool)
@@ -193,7 +193,7 @@ class _Scorer:
             num_failures=len(self._read(FAILURES, shard)),
             num_removed=len(films) - len(stories),
         )
-        self._output.publish(_seal_path(shard), json.dumps(asdict(seal), indent=1).encode())
+        self._output.publish(_seal_path(shard), to_json(seal))
         return seal
 
     def _score_stories(self, shard: Shard, story_ids: Sequence[str]) -> None:
@@ -215,7 +215,7 @@ class _Scorer:
         check_has_pictures(reference)
         features = list(self._features(shards))
         if not features:
-            raise ValueError(
+            raise InputError(
                 f"--reference {reference}: there is no keyframe at {self._output.url} to compare"
                 " with; evaluate before retention.keep removes them"
             )
@@ -255,7 +255,7 @@ def _settings(config: ScoringConfig) -> dict[str, Any]:
 def _read_seal(output: Output, shard: Shard) -> _Seal | None:
     """Read the seal of a shard's scores; `None` if there is none that can be read."""
     try:
-        return output.read_json(_seal_path(shard), lambda seal: _Seal(**seal))
+        return output.read_record(_seal_path(shard), _Seal)
     except (FileNotFoundError, ValueError):
         return None  # no seal yet, of another version, or damaged: the shard is scored
 

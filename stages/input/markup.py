@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from storyreel.stages.errors import InputError
+
 NO_CHARACTER = "NC"
 MAX_NAMES = 20
 """Known characters that a message names."""
@@ -61,7 +63,7 @@ def parse_markup(text: str, names: Iterable[str]) -> Markup:
     if not no_character:
         parts = [piece for part in parts for piece in _with_plain_names(part, known)]
     if not any(isinstance(part, Mention) or part.strip() for part in parts):
-        raise ValueError("has no words for the picture")
+        raise InputError("has no words for the picture")
     if caption is not None:
         caption = _tidy("".join(p if isinstance(p, str) else p.text for p in _tagged(caption)))
     return Markup(parts=tuple(parts), caption=caption, no_character=no_character)
@@ -123,7 +125,7 @@ def _check_known(parts: list[Part], known: tuple[str, ...]) -> None:
     more = len(known) - MAX_NAMES
     for part in parts:
         if isinstance(part, Mention) and part.name not in (*known, NO_CHARACTER):
-            raise ValueError(
+            raise InputError(
                 f"names the unknown character [{part.name}]; known are {allowed}"
                 f"{f' and {more} more' if more > 0 else ''}"
                 r" (a plain bracket is written \[)"
@@ -134,7 +136,7 @@ def _says_no_character(parts: list[Part], known: tuple[str, ...]) -> bool:
     _check_known(parts, known)
     tags = {part.name for part in parts if isinstance(part, Mention)}
     if NO_CHARACTER in tags and len(tags) > 1:
-        raise ValueError(f"says [NC] (no character) and names {min(tags - {NO_CHARACTER})}")
+        raise InputError(f"says [NC] (no character) and names {min(tags - {NO_CHARACTER})}")
     return NO_CHARACTER in tags
 
 

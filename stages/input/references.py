@@ -21,8 +21,9 @@ import fsspec
 import httpx
 from fsspec.implementations.local import LocalFileSystem
 
+from storyreel.stages.errors import InputError, StorageError
 from storyreel.stages.output.access_config import ReferencesConfig
-from storyreel.stages.output.patience import StorageError, is_passing
+from storyreel.stages.output.patience import is_passing
 from storyreel.stages.output.records import Character, PanelInput, Story
 from storyreel.stages.output.urls import without_credentials
 from storyreel.stages.pictures import MAX_REFERENCE_BYTES, decode_reference
@@ -88,7 +89,7 @@ class References:
         except StorageError as error:
             raise StorageError(f"{place} {shown!r} {error}") from None
         except ValueError as error:
-            raise ValueError(f"{place} {shown!r} {error}") from None
+            raise InputError(f"{place} {shown!r} {error}") from None
 
     def _copy(self, image: str, folder: str) -> str:
         if (folder, image) not in self._copies:
@@ -109,7 +110,7 @@ class References:
                 reason = getattr(error, "strerror", None) or without_credentials(str(error))
                 told = f"cannot be read: {reason or type(error).__name__}"
                 if not is_passing(error):
-                    raise ValueError(told) from None
+                    raise InputError(told) from None
                 if attempt == ATTEMPTS:
                     raise StorageError(told) from None
             time.sleep(PAUSE_S)
@@ -129,7 +130,7 @@ def _beside(image: str, folder: str, filesystem: Any) -> str:
     parts = PurePosixPath(image)
     inside = parts.parts and not parts.is_absolute() and ".." not in parts.parts
     if not inside or "://" in image or "::" in image or "\0" in image:
-        raise ValueError(
+        raise InputError(
             "must be a path inside the folder of the story's file, or a URL https:// or s3:// of a"
             " place that references.https_hosts or references.s3_buckets allow"
         )
@@ -137,9 +138,9 @@ def _beside(image: str, folder: str, filesystem: Any) -> str:
     if isinstance(filesystem, LocalFileSystem):
         root, target = Path(folder).resolve(), Path(path).resolve()
         if not target.is_relative_to(root):
-            raise ValueError("is a link that leaves the folder of the story's file")
+            raise InputError("is a link that leaves the folder of the story's file")
         if not target.is_file():  # a device or a pipe would never end
-            raise ValueError("is no file")
+            raise InputError("is no file")
     return path
 
 
@@ -153,7 +154,7 @@ def _read_s3(image: str, config: ReferencesConfig) -> bytes:
     bucket = image.removeprefix("s3://").partition("/")[0]
     if bucket not in config.s3_buckets:
         allowed = ", ".join(config.s3_buckets) or "none"
-        raise ValueError(f"is in the bucket {bucket!r}; references.s3_buckets allow {allowed}")
+        raise InputError(f"is in the bucket {bucket!r}; references.s3_buckets allow {allowed}")
     filesystem, path = fsspec.core.url_to_fs(image)
     return _limited(filesystem, path)
 
@@ -163,7 +164,7 @@ def _fetch(image: str, config: ReferencesConfig) -> bytes:
     host = parts.hostname or ""
     if host not in config.https_hosts or parts.username is not None:
         allowed = ", ".join(config.https_hosts) or "none"
-        raise ValueError(f"is on the host {host!r}; references.https_hosts allow {allowed}")
+        raise InputError(f"is on the host {host!r}; references.https_hosts allow {allowed}")
     port = parts.port or 443
     # The address that was looked at is the one that is asked: a name may change its mind.
     address = _address(host, port, config)
@@ -179,7 +180,7 @@ def _fetch(image: str, config: ReferencesConfig) -> bytes:
         if response.is_server_error or response.status_code in _BUSY:
             raise TimeoutError(f"the host answers {response.status_code}")  # which may pass
         if response.status_code != httpx.codes.OK:
-            raise ValueError(f"cannot be read: the host answers {response.status_code}")
+            raise InputError(f"cannot be read: the host answers {response.status_code}")
         return b"".join(_up_to_limit(response.iter_raw()))
 
 
@@ -202,7 +203,7 @@ def _address(host: str, port: int, config: ReferencesConfig) -> str:
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
         if not (config.private_addresses or ipaddress.ip_address(address).is_global):
-            raise ValueError(
+            raise InputError(
                 f"is on the host {host!r}, whose address {address} is not a public one"
                 " (references.private_addresses allows it)"
             )

@@ -17,10 +17,12 @@ import fsspec
 import pyarrow.parquet as pq
 import yaml
 
-from storyreel.stages.input.story_rows import shorten, to_story, valid_id
+from storyreel.stages.errors import InputError
+from storyreel.stages.input.story_rows import to_story, valid_id
 from storyreel.stages.output.patience import is_passing
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.urls import without_credentials
+from storyreel.stages.validation import shorten
 
 PARQUET_ROWS = 64
 MAX_ROW_BYTES = 16 << 20
@@ -55,9 +57,9 @@ def read_stories(url: str) -> Iterator[Story | Rejection]:
     stories = _read_files(filesystem, paths)
     first = next(stories, None)
     if first is None:
-        raise ValueError(f"input {without_credentials(url)}: holds no stories")
+        raise InputError(f"input {without_credentials(url)}: holds no stories")
     if isinstance(first, Rejection) and first.source_row == 0 and len(paths) == 1:
-        raise ValueError(first.message)
+        raise InputError(first.message)
     return itertools.chain([first], stories)
 
 
@@ -67,9 +69,9 @@ def _find(url: str) -> tuple[Any, list[str]]:
         filesystem, path = fsspec.core.url_to_fs(url)
         paths = _paths(filesystem, path)
     except Exception as error:  # every file system has its own exceptions; all mean the same here
-        raise ValueError(f"{place}: cannot be read: {_reason(error)}") from None
+        raise InputError(f"{place}: cannot be read: {_reason(error)}") from None
     if not paths:
-        raise ValueError(f"{place}: no file ends in {', '.join(SUFFIXES)}")
+        raise InputError(f"{place}: no file ends in {', '.join(SUFFIXES)}")
     return filesystem, paths
 
 
@@ -117,7 +119,7 @@ def _rows(filesystem: Any, path: str) -> Iterator[Row]:
     except Exception as error:  # a broken file must not take the other files with it
         if _is_of_storage(error):
             name = without_credentials(path)
-            raise ValueError(f"input {name}: cannot be read: {_reason(error)}") from error
+            raise InputError(f"input {name}: cannot be read: {_reason(error)}") from error
         yield 0, error
 
 
@@ -160,7 +162,7 @@ def _reason(error: Exception) -> str:
 def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
     for number, line in enumerate(_lines(file), start=1):
         if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ValueError("is UTF-16 text; must be UTF-8")
+            raise InputError("is UTF-16 text; must be UTF-8")
         if line.strip():
             yield number, _json_object(line.removeprefix(codecs.BOM_UTF8))
 
@@ -188,7 +190,7 @@ def _json_object(line: bytes) -> Mapping[str, Any] | Exception:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise InputError(f"{name} is no JSON number")
 
 
 def _mapping(value: Any) -> Mapping[str, Any] | Exception:
@@ -257,7 +259,7 @@ def _read_yaml(file: IO[bytes]) -> Iterator[Row]:
 def _decoded(file: IO[bytes]) -> str:
     content = file.read(MAX_ROW_BYTES)
     if len(content) == MAX_ROW_BYTES:
-        raise ValueError(f"is larger than {MAX_ROW_BYTES} bytes; use JSONL, CSV or Parquet")
+        raise InputError(f"is larger than {MAX_ROW_BYTES} bytes; use JSONL, CSV or Parquet")
     return content.decode("utf-8-sig")
 
 

@@ -1,12 +1,12 @@
 """The fields of an input row, and its conversion to a story."""
 
 import re
-import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from storyreel.stages.errors import InputError
 from storyreel.stages.input.markup import NO_CHARACTER, check_tags, parse_markup
 from storyreel.stages.output.records import (
     STORY_ID,
@@ -16,12 +16,7 @@ from storyreel.stages.output.records import (
     ShotKind,
     Story,
 )
-
-MAX_SHOWN = 60
-"""Characters of a value that a message repeats."""
-MAX_PROBLEMS = 3
-_SHOWN = reprlib.Repr()
-_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 2 * MAX_SHOWN
+from storyreel.stages.validation import explain, shorten
 
 
 def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story:
@@ -33,7 +28,7 @@ def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story
     try:
         return StoryRow.model_validate(_given(row)).to_story(source_file, source_row)
     except ValidationError as error:
-        raise ValueError(_explain(error)) from None
+        raise InputError(explain(error, StoryRow)) from None
 
 
 def valid_id(value: Any) -> str:
@@ -44,13 +39,13 @@ def valid_id(value: Any) -> str:
 
 def _not_a_bool(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("must be a number")
+        raise InputError("must be a number")
     return value
 
 
 def _checked_id(value: Any) -> str:
     if not valid_id(value):
-        raise ValueError(STORY_ID_RULE)
+        raise InputError(STORY_ID_RULE)
     return str(value)
 
 
@@ -79,7 +74,7 @@ def _whole_text(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("must be text without lone surrogates") from None
+        raise InputError("must be text without lone surrogates") from None
     return value
 
 
@@ -96,7 +91,7 @@ def _given(item: Any) -> Any:
 def _defined(line: str) -> dict[str, str]:
     found = re.fullmatch(r"\s*\[([^\[\]]*)\]\s*([^#]*)(?:#.*)?", line, re.DOTALL)
     if found is None:
-        raise ValueError("must be mappings with a name, or texts such as '[Name] description'")
+        raise InputError("must be mappings with a name, or texts such as '[Name] description'")
     return {"name": found[1].strip(), "description": found[2].strip()}
 
 
@@ -162,22 +157,22 @@ class StoryRow(_Fields):
 
     def _check_content(self) -> None:
         if self.text is None and self.panels is None:
-            raise ValueError("a story needs `text` (prose) or `panels` (a list); it has neither")
+            raise InputError("a story needs `text` (prose) or `panels` (a list); it has neither")
         if self.text is not None and self.panels is not None:
-            raise ValueError("a story has `text` (prose) or `panels` (a list), not both")
+            raise InputError("a story has `text` (prose) or `panels` (a list), not both")
         if self.text is not None and not self.text.strip():
-            raise ValueError("text: is empty")
+            raise InputError("text: is empty")
         if self.panels is not None and not self.panels:
-            raise ValueError("panels: is empty, a story needs at least one")
+            raise InputError("panels: is empty, a story needs at least one")
 
     def _check_characters(self) -> None:
         names = [character.name for character in self.characters]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"characters: {shorten(twice[0])} is defined twice")
+            raise InputError(f"characters: {shorten(twice[0])} is defined twice")
         for name in names:
             if name == NO_CHARACTER or name != name.strip():
-                raise ValueError(
+                raise InputError(
                     f"characters: {shorten(name)} is no name: [NC] means that nobody is in the"
                     " picture, and a name has no blanks around it"
                 )
@@ -188,40 +183,14 @@ class StoryRow(_Fields):
             try:
                 check_tags(self.text, names)
             except ValueError as error:
-                raise ValueError(f"text: {error}") from None
+                raise InputError(f"text: {error}") from None
         for index, panel in enumerate(self.panels or ()):
             try:
                 caption = parse_markup(panel.text, names).caption
             except ValueError as error:
-                raise ValueError(f"panels[{index}]: {shorten(panel.text)} {error}") from None
+                raise InputError(f"panels[{index}]: {shorten(panel.text)} {error}") from None
             if caption is not None and panel.caption is not None:
-                raise ValueError(
+                raise InputError(
                     f"panels[{index}]: has a caption in `caption` and another one after # in"
                     f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
                 )
-
-
-def _explain(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    told = [_problem(p["type"], p["loc"], p["input"], p["msg"]) for p in problems[:MAX_PROBLEMS]]
-    more = len(problems) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
-
-
-def _problem(kind: str, place: tuple[int | str, ...], value: Any, text: str) -> str:
-    field = "".join(f"[{p}]" if isinstance(p, int) else f".{p[:MAX_SHOWN]}" for p in place)
-    field = field.removeprefix(".")
-    if kind == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"panels": PanelRow, "characters": CharacterRow}
-        model = models.get(str(place[0]), StoryRow) if len(place) > 1 else StoryRow
-        return f"{field}: unknown key; known are {', '.join(model.model_fields)}"
-    if kind == "missing":
-        return f"{field}: is missing"
-    rule = text.removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{field}: {shorten(value)}: {rule[:1].lower()}{rule[1:]}"
-
-
-def shorten(value: Any) -> str:
-    """`value` as a message repeats it; of a huge one only the beginning is looked at."""
-    text = repr(value[: MAX_SHOWN * 2]) if isinstance(value, str) else _SHOWN.repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""What a job may reach, and how long it waits for its storage; nothing here shapes a pixel."""
+"""Settings for what a job may read, and how long it waits for storage; none affects pixels."""
 
 from pydantic import Field
 
@@ -6,18 +6,18 @@ from storyreel.stages.settings import Settings
 
 
 class ReferencesConfig(Settings):
-    """Where the reference images of stories may come from, beside the folders of their files."""
+    """Places from which reference images may be read, besides the folder of the input file."""
 
     https_hosts: tuple[str, ...] = ()
-    """Hosts from which images are fetched, such as `images.example.org`."""
+    """Hosts from which images may be fetched by https, such as `images.example.org`."""
     s3_buckets: tuple[str, ...] = ()
-    """Buckets from which images are read."""
+    """Buckets from which images may be read."""
     private_addresses: bool = False
-    """Whether those hosts may have private, loopback or link-local addresses."""
+    """Allow these hosts to have private, loopback or link-local addresses."""
 
 
 class StorageConfig(Settings):
-    """How a run treats storage that does not serve."""
+    """How a run behaves while storage does not respond."""
 
     patience_s: float = Field(default=3600.0, ge=0)
-    """Time that a full disk or a store that is away is waited for before the run ends, seconds."""
+    """Time for which a run waits for a full disk or a store that does not respond, seconds."""

@@ -1,18 +1,16 @@
-"""Commit records: the small files that say that a unit is over, and what it made or why it failed.
+"""Commit records: small files that say that a unit is done or has failed, and after which attempt.
 
-A unit's record is published after its files and is the only truth about its completion. Attempts
-are recorded before a unit is handed to a worker, so that one that kills everything is not tried for
-ever.
+The commit record of a unit is published after the unit's files, and alone says that the unit is
+done. Attempts are recorded before a unit is sent to a worker, so that a unit that kills the whole
+flow is not tried for ever.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure, check_places, from_row, to_row
+from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")
@@ -24,7 +22,7 @@ ATTEMPTED = ".attempts.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitId:
-    """Names a unit: a stage's work on one story, or on one shot of it."""
+    """Identifies a unit: the work of a stage on one story, or on one shot of a story."""
 
     stage: str
     shard: Shard
@@ -33,7 +31,7 @@ class UnitId:
 
     @property
     def name(self) -> str:
-        """The unit within its stage and shard."""
+        """Name of the unit, unique within its stage and shard."""
         return (
             self.story_id if self.shot_index is None else f"{self.story_id}.{self.shot_index:04d}"
         )
@@ -44,9 +42,14 @@ class UnitId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit(Generic[R]):
-    """What a finished unit made, how often it was tried, and what its last attempt took.
+    """The commit record of a finished unit.
 
-    `seconds` is the time of the stage's call on the worker, `hardware` what it computed on.
+    Attributes:
+        records: what the unit made.
+        attempts: how often it was tried, the last time included.
+        worker: name of the actor that finished it.
+        seconds: duration of the stage's call in the last attempt.
+        hardware: hardware class of the worker (see `stages.hardware`).
     """
 
     records: tuple[R, ...]
@@ -56,8 +59,13 @@ class Commit(Generic[R]):
     hardware: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempts:
+    attempts: int
+
+
 def folder(stage: str, shard: Shard) -> str:
-    """Where the records of a shard's units of one stage stand."""
+    """Return the folder of the records of a stage's units in a shard."""
     return f"units/{stage}/{shard}"
 
 
@@ -66,86 +74,62 @@ def _path(unit: UnitId, suffix: str) -> str:
 
 
 def commit(output: Output, unit: UnitId, made: Commit[Any]) -> None:
-    """Say that a unit is done; its files must be published already."""
-    content = {
-        "records": [to_row(record) for record in made.records],
-        "attempts": made.attempts,
-        "worker": made.worker,
-        "seconds": made.seconds,
-        "hardware": made.hardware,
-    }
-    output.publish(_path(unit, COMMITTED), _encode(content))
+    """Record that a unit is done; its files must be published before."""
+    output.publish(_path(unit, COMMITTED), to_json(made))
     output.remove(_path(unit, ATTEMPTED))
 
 
 def commit_failure(output: Output, unit: UnitId, failure: Failure) -> None:
-    """Say that a unit is given up."""
-    output.publish(_path(unit, FAILED), _encode(to_row(failure)))
+    """Record that a unit has failed for good."""
+    output.publish(_path(unit, FAILED), to_json(failure))
     output.remove(_path(unit, ATTEMPTED))
 
 
 def record_attempt(output: Output, unit: UnitId, attempts: int) -> None:
-    """Say, before a unit is handed to a worker, that it is tried for the `attempts`-th time."""
-    output.publish(_path(unit, ATTEMPTED), _encode({"attempts": attempts}))
+    """Record, before a unit is sent to a worker, that this is attempt number `attempts`."""
+    output.publish(_path(unit, ATTEMPTED), to_json(_Attempts(attempts=attempts)))
 
 
 def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:
-    """What a finished unit made, its records being of class `record`.
+    """Read the commit record of a finished unit, which made records of class `record`.
 
     Raises:
         FileNotFoundError: there is no such commit record.
-        ValueError: it is not one, or not of this class.
+        InputError: it is damaged, or of another record class.
     """
-    path = _path(unit, COMMITTED)
-    with _naming(path):
-        content = _decode(output.read(path))
-        records = tuple(from_row(record, row) for row in content["records"])
-        for made in records:
-            check_places(made)
-        return Commit(
-            records=records,
-            attempts=int(content["attempts"]),
-            worker=str(content["worker"]),
-            seconds=float(content["seconds"]),
-            hardware=str(content["hardware"]),
-        )
+    kind: type[Commit[R]] = Commit[record]  # type: ignore[valid-type]
+    return output.read_record(_path(unit, COMMITTED), kind)
 
 
 def read_failure(output: Output, stage: str, shard: Shard, name: str) -> Failure:
-    """Why the unit of that name was given up.
+    """Read why the unit of that name has failed.
 
     Raises:
         FileNotFoundError: there is no such record.
-        ValueError: it is not one.
+        InputError: it is damaged.
     """
-    path = f"{folder(stage, shard)}/{name}{FAILED}"
-    with _naming(path):
-        failure = from_row(Failure, _decode(output.read(path)))
-        check_places(failure)
-        return failure
+    return output.read_record(f"{folder(stage, shard)}/{name}{FAILED}", Failure)
 
 
 def read_attempts(output: Output, unit: UnitId) -> int:
-    """How often a unit that is not over was tried.
+    """Read how often a unit was tried that is neither done nor failed.
 
     Raises:
         FileNotFoundError: there is no such record.
-        ValueError: it is not one.
+        InputError: it is damaged.
     """
-    path = _path(unit, ATTEMPTED)
-    with _naming(path):
-        return int(_decode(output.read(path))["attempts"])
+    return output.read_record(_path(unit, ATTEMPTED), _Attempts).attempts
 
 
 def forgive(output: Output, stage: str, shard: Shard, name: str) -> None:
-    """Forget how a unit ended, so that it is tried again."""
+    """Remove the record that a unit is done or failed, so that it is tried again."""
     for suffix in (FAILED, COMMITTED):
         output.remove(f"{folder(stage, shard)}/{name}{suffix}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Which units of a shard's stage are done, given up, or were tried without an end."""
+    """Names of the units of a stage in a shard that are done, failed, or tried and neither."""
 
     done: frozenset[str]
     failed: frozenset[str]
@@ -153,10 +137,10 @@ class Progress:
 
 
 def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
-    """One listing of the records of a shard's stage, by the units' names.
+    """List the records of a stage in a shard, in one request.
 
-    A unit with several records (a writer was killed between two of them, or came late) counts as
-    done before it counts as given up, and as that before it counts as tried.
+    A unit may have several records, if a writer was killed between two of them or came late. Then
+    done counts before failed, and failed before tried.
     """
     names = output.names(folder(stage, shard))
     done = _with_suffix(names, COMMITTED)
@@ -167,25 +151,3 @@ def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
 
 def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
     return frozenset(name.removesuffix(suffix) for name in names if name.endswith(suffix))
-
-
-def _encode(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode()
-
-
-def _decode(content: bytes) -> dict[str, Any]:
-    value = json.loads(content)
-    if not isinstance(value, dict):
-        raise ValueError("must hold a mapping")
-    return value
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Say in which record something is wrong."""
-    try:
-        yield
-    except KeyError as error:
-        raise ValueError(f"{path}: not a readable record: lacks {error}") from None
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path}: not a readable record: {error}") from None

@@ -1,7 +1,7 @@
 """Manifests: Parquet tables of records, one file per shard; a manifest that exists is complete.
 
-A shard whose stories are tried again gets a new generation of manifests beside the old ones.
-Readers take the newest.
+If stories of a shard are tried again, the shard gets a new generation of manifests beside the old
+ones. Readers take the newest generation.
 """
 
 import io
@@ -13,20 +13,21 @@ from typing import Any, Self, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storyreel.stages.output.records import check_places, from_row, schema_of, to_row
+from storyreel.stages.errors import InputError
+from storyreel.stages.output.records import from_table, to_table
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")
 
 STORIES = "stories"
-"""The table that a job starts from; it has one generation."""
+"""The table of the accepted stories; it only ever has one generation."""
 
 _NAME = re.compile(r"([0-9]{5,})-of-([0-9]{5,})(?:\.g([0-9]{4,}))?\.parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Shard:
-    """A fixed group of stories: number `index` of `count`, tried again `generation` times."""
+    """A fixed group of stories: number `index` of `count`; `generation` counts its retries."""
 
     index: int
     count: int
@@ -37,7 +38,7 @@ class Shard:
 
     @classmethod
     def of_manifest(cls, name: str) -> Self | None:
-        """The shard, with its generation, that the name of a manifest says."""
+        """Parse a manifest's file name; `None` if it is not the name of a shard's manifest."""
         if (found := _NAME.fullmatch(name)) is None:
             return None
         index, count, generation = (int(number or 0) for number in found.groups())
@@ -45,25 +46,24 @@ class Shard:
 
 
 def manifest_path(table: str, shard: Shard) -> str:
-    """Where a shard's manifest of `table` (stories, panels, shots, keyframes, ...) stands."""
+    """Return the path of a shard's manifest of `table` (stories, panels, shots, ...)."""
     again = f".g{shard.generation:04d}" if shard.generation and table != STORIES else ""
     return f"manifests/{table}/{shard}{again}.parquet"
 
 
 def write_manifest(output: Output, path: str, record: type, records: Iterable[Any]) -> None:
-    """Publish records of one class, in the order given, as one Parquet file."""
-    table = pa.Table.from_pylist([to_row(r) for r in records], schema=schema_of(record))
+    """Publish records of class `record`, in the order given, as one Parquet file."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(to_table(record, records), buffer)
     output.publish(path, buffer.getvalue())
 
 
 def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
-    """The records of a manifest.
+    """Read a manifest, also one that another version of the program wrote (see `records`).
 
     Raises:
         FileNotFoundError: there is no such manifest.
-        ValueError: it is not a manifest of this record, or names places outside the output.
+        InputError: it is damaged, is of another record, or names paths outside the output.
     """
     content = output.read(path)
     try:
@@ -71,20 +71,16 @@ def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
         # itself, and one that still holds `content` when the interpreter ends aborts the process.
         # `pq.read_table` would go through Arrow's datasets, and they through its threads.
         with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
-            rows = file.read(use_threads=False).to_pylist()
-        records = [from_row(record, row) for row in rows]
-        for read in records:
-            check_places(read)
-    # Arrow meets damaged bytes with many exceptions, of which only some are its own.
+            return from_table(record, file.read(use_threads=False))
+    # Damaged bytes raise many exceptions in Arrow, of which only some are Arrow's own.
     except (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{path}: not a readable manifest: {error}") from error
-    return records
+        raise InputError(f"{path}: not a readable manifest: {error}") from error
 
 
 def newest_manifests(output: Output, table: str) -> list[str]:
-    """The paths of a table's manifests in the order of the shards, of each shard the newest.
+    """Return the paths of a table's manifests, the newest of each shard, in the shards' order.
 
-    Manifests that are not of shards, such as that of the refused input rows, come last.
+    Manifests that do not belong to a shard, such as that of the rejected input rows, come last.
     """
     newest: dict[tuple[int, int], Shard] = {}
     others: list[str] = []
@@ -98,6 +94,6 @@ def newest_manifests(output: Output, table: str) -> list[str]:
 
 
 def read_manifests(output: Output, table: str, record: type[R]) -> Iterator[R]:
-    """The records of all the shards' manifests of one table, shard after shard."""
+    """Yield the records of a table, shard after shard."""
     for path in newest_manifests(output, table):
         yield from read_manifest(output, path, record)

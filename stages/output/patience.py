@@ -1,7 +1,7 @@
-"""Waits for storage that will serve again: a full disk, a store that throttles, a network away.
+"""Repeats calls while storage is full, throttled or unreachable.
 
-Such an error is nobody's fault, least of all the unit's: the call is made again, ever less often,
-until it succeeds or has not succeeded for too long.
+Such an error is no fault of the unit that meets it. The call is repeated with exponential back-off
+until it succeeds, or until storage has failed for too long.
 """
 
 import errno
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from storyreel.stages import heartbeat
+from storyreel.stages.errors import StorageError
 from storyreel.stages.output.urls import without_credentials
 
 T = TypeVar("T")
@@ -51,36 +52,32 @@ _AWAY_NAMES = frozenset(
 logger = logging.getLogger(__name__)
 
 
-class StorageError(ConnectionError):
-    """Storage has not served for longer than is waited for it."""
-
-
 class _Limit:
-    """How long this process waits; set once, when its configuration is known."""
+    """How long this process waits; set once, when its configuration is read."""
 
     seconds = 3600.0
 
 
 def wait_at_most(seconds: float) -> None:
-    """Let this process wait so long for storage that does not serve."""
+    """Set how long this process waits for storage that fails."""
     _Limit.seconds = seconds
 
 
 def patient(make: Callable[[], T], seconds: float) -> T:
-    """What `make` makes in a process that waits so long for its storage."""
+    """Call `make` after setting how long this process waits; constructs stages on workers."""
     wait_at_most(seconds)
     return make()
 
 
 def patiently(place: str, call: Callable[[], T]) -> T:
-    """What `call` returns; it is made again while storage is full or away.
+    """Return the result of `call`, repeated while storage is full or unreachable.
 
     Args:
         place: names the storage in messages.
-        call: may be made any number of times.
+        call: must be safe to repeat.
 
     Raises:
-        StorageError: storage has not served for as long as this process waits.
+        StorageError: storage has failed for as long as this process waits.
     """
     start = time.monotonic()
     for pause in _pauses():
@@ -99,7 +96,7 @@ def patiently(place: str, call: Callable[[], T]) -> T:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether an error says that storage is full or away, and not that the call is wrong."""
+    """Return True if an error means that storage is full or unreachable, not a wrong call."""
     return any(_is_passing(cause) for cause in _causes(error))
 
 
@@ -118,7 +115,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(error: Any) -> Any:
-    """The HTTP status that an exception of a store carries, if any."""
+    """The HTTP status in an exception of a store, or `None`."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore
         return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -127,12 +124,12 @@ def _status(error: Any) -> Any:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in _FULL:
-        return "no space is left; free some"
-    return f"does not serve: {without_credentials(str(error)) or type(error).__name__}"
+        return "no space is left on it"
+    return f"does not respond: {without_credentials(str(error)) or type(error).__name__}"
 
 
 def _rest(seconds: float) -> None:
-    """Sleep, with a sign of life every second: a long pause is not a unit that hangs."""
+    """Sleep, with a heartbeat every second: a unit that waits for storage must not look hung."""
     while seconds > 0:
         nap = min(seconds, 1.0)
         time.sleep(nap)
@@ -141,7 +138,7 @@ def _rest(seconds: float) -> None:
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds to wait after each attempt: doubled up to a bound, and spread among processes."""
+    """Seconds to wait after each attempt: exponential, bounded, with jitter."""
     pause = FIRST_PAUSE_S
     while True:
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311, no secret

@@ -1,4 +1,4 @@
-"""Names a process for good, so that another one can tell whether it is still there."""
+"""Identifies a process across reboots and containers, so that another can check if it is alive."""
 
 import hashlib
 import os
@@ -13,10 +13,10 @@ import psutil
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessId:
-    """A process, by more than its number, which another one is given later.
+    """Identity of a process; its number alone is not enough, since numbers are reused.
 
-    `machine` tells apart hosts, their boots and the containers on them: only within one of these do
-    process numbers mean anything.
+    `machine` differs between hosts, between boots of a host and between containers on it: process
+    numbers can only be compared within one of these. `started` is `None` if unknown.
     """
 
     host: str
@@ -26,30 +26,30 @@ class ProcessId:
 
     @classmethod
     def current(cls) -> Self:
-        """This process."""
+        """Return the identity of this process."""
         pid = os.getpid()
         return cls(host=socket.gethostname(), machine=_machine(), pid=pid, started=_started(pid))
 
     @property
     def is_near(self) -> bool:
-        """Whether the process runs, or ran, where this one can see it."""
+        """True if the process runs, or ran, where this process can look it up."""
         return self.machine == _machine()
 
     @property
     def is_dead(self) -> bool:
-        """Whether the process is known to be gone; of a far one nothing is known."""
+        """True if the process is known to have ended; False for one that cannot be looked up."""
         return self.is_near and _started(self.pid) != self.started
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in a unit of its own; none if it is gone."""
+    """Start of a process, comparable on one machine only; `None` if it does not exist any more."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
         stat = Path(f"/proc/{pid}/stat")
         if stat.is_file():
-            # Clock ticks since the boot: unlike the time of day, nobody sets them.
+            # Clock ticks since the boot: they do not move when somebody sets the time of day.
             return int(stat.read_text(errors="replace").rpartition(")")[2].split()[19])
         return round(process.create_time())
     except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
@@ -58,7 +58,7 @@ def _started(pid: int) -> int | None:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """Twelve hexadecimal digits for this host since its boot, and for this container on it."""
+    """Twelve hexadecimal digits for this boot of this host and this container on it."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     parts = [socket.gethostname()]
     if boot.is_file():

@@ -1,6 +1,11 @@
 """The records that cross a boundary: frozen, plain values, each with its Parquet schema.
 
-Pixels live in files; a record holds the path (relative to the output), the size and a checksum.
+Pixels are in files; a record contains the path (relative to the output), the size and a checksum.
+
+Records are read across versions of the program. A field with a default may be missing: an older
+version did not know it. A field that the class does not have is dropped, with a warning: a newer
+version wrote it. Whoever adds a field to a record gives it a default, so that older jobs can still
+be read.
 
 Times along a film, with F = 4 frames a clip (keyframes K are shared by neighbouring clips)::
 
@@ -11,22 +16,55 @@ Times along a film, with F = 4 frames a clip (keyframes K are shared by neighbou
 """
 
 import dataclasses
+import json
+import logging
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pyarrow as pa
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-R = TypeVar("R")
+from storyreel.stages.errors import InputError
+from storyreel.stages.validation import explain, field_path
+
+T = TypeVar("T")
 
 STORY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""A story's files carry its id, so it is a plain name; without `..`."""
+"""Story ids become file names, so only plain names are allowed; and none with `..`."""
 STORY_ID_RULE = "must be 1 to 100 of A-Z a-z 0-9 . _ - without '..', the first a letter or a digit"
+
+logger = logging.getLogger(__name__)
+
+
+def _check_story_id(value: str) -> str:
+    # A rejected input row may have no id.
+    if value and (STORY_ID.fullmatch(value) is None or ".." in value):
+        raise ValueError(STORY_ID_RULE)
+    return value
+
+
+def _check_path(value: str) -> str:
+    if (
+        value.strip("./") == ""
+        or value.startswith("/")
+        or "\0" in value
+        or ".." in value.split("/")
+    ):
+        raise ValueError("must be a path inside the output")
+    return value
+
+
+StoryId = Annotated[str, AfterValidator(_check_story_id)]
+"""Checked when a record is read: anybody who can write at an output could have made the record."""
+
+OutputPath = Annotated[str, AfterValidator(_check_path)]
+"""Path of a file below the output, with `/` between its parts; checked when a record is read."""
 
 
 class ShotKind(StrEnum):
@@ -40,7 +78,7 @@ class ShotKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Character:
-    """One recurring subject: `description` is what the text encoder sees in place of the name."""
+    """A recurring subject; the text encoder reads `description` in place of the name."""
 
     name: str
     description: str
@@ -49,21 +87,21 @@ class Character:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelInput:
-    """One panel as the user wrote it; `text` may hold markup ([Name], [NC], # caption)."""
+    """A panel as the user wrote it; `text` may contain markup ([Name], [NC], # caption)."""
 
     text: str
     caption: str | None
     shot: ShotKind
     beats: int | None
     control_image: str | None = None
-    """A picture that a ControlNet follows, such as a pose; of all beats."""
+    """Image that conditions the ControlNet, such as a pose; the same for all beats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """One accepted input row: prose in `text`, or a written storyboard in `panels`, never both."""
+    """An accepted input row: prose in `text` or a written storyboard in `panels`, never both."""
 
-    story_id: str
+    story_id: StoryId
     source_file: str
     source_row: int
     text: str | None
@@ -77,9 +115,9 @@ class Story:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One keyframe to render. Beats of one panel share its prompt and differ in their seed."""
+    """A keyframe to render. The beats of a panel share its prompt and differ in their seed."""
 
-    story_id: str
+    story_id: StoryId
     keyframe_index: int
     panel_index: int
     beat: int
@@ -97,7 +135,7 @@ class Panel:
 class Shot:
     """The plan from keyframe `shot_index` to the next one; `text` guides the motion."""
 
-    story_id: str
+    story_id: StoryId
     shot_index: int
     kind: ShotKind
     text: str
@@ -108,9 +146,9 @@ class Shot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storyboard:
-    """A story made ready for rendering: one panel per keyframe, one shot per neighbouring pair."""
+    """The plan of a story: one panel per keyframe, one shot per pair of neighbouring keyframes."""
 
-    story_id: str
+    story_id: StoryId
     panels: tuple[Panel, ...]
     shots: tuple[Shot, ...]
 
@@ -119,7 +157,7 @@ class Storyboard:
 class File:
     """A published file: `path` is relative to the output, `sha256` is in hexadecimal."""
 
-    path: str
+    path: OutputPath
     size: int
     sha256: str
 
@@ -128,13 +166,13 @@ class File:
 class Keyframe:
     """The finished image of a panel, a PNG.
 
-    A `degraded` one was made with less memory than usual, after there was not enough of it: its
-    bytes may differ from those of an undisturbed run.
+    `degraded`: rendered in smaller batches after the worker ran out of memory, so its bytes may
+    differ from those of an undisturbed run.
     """
 
-    story_id: str
+    story_id: StoryId
     keyframe_index: int
-    path: str
+    path: OutputPath
     size: int
     sha256: str
     width: int
@@ -145,19 +183,21 @@ class Keyframe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """The rendered frames of one shot, both keyframes included, in one lossless video file.
+    """The rendered frames of a shot, both keyframes included, in one lossless video file.
 
-    `endpoint_closeness` is how far, in grey levels, the model's own ends are from the keyframes
-    that stand there: the larger of the two mean absolute differences. `endpoint_jump` is the larger
-    of those between a keyframe and the generated frame next to it, divided by the median difference
-    between neighbouring frames inside the clip. Both are 0 where nothing was generated.
-    `degraded` is as for keyframes.
+    Attributes:
+        endpoint_closeness: mean absolute difference, in grey levels (0 to 255), between a keyframe
+            and the frame that the model generated in its place; the larger of the two ends.
+        endpoint_jump: mean absolute difference between a keyframe and the generated frame next to
+            it (the larger of the two ends), divided by the median difference between neighbouring
+            frames inside the clip. Both are 0 where nothing was generated.
+        degraded: as for keyframes.
     """
 
-    story_id: str
+    story_id: StoryId
     shot_index: int
     kind: ShotKind
-    path: str
+    path: OutputPath
     size: int
     sha256: str
     num_frames: int
@@ -173,14 +213,14 @@ class Clip:
 class Film:
     """The video of a whole story with its subtitles and its contact sheet."""
 
-    story_id: str
-    path: str
+    story_id: StoryId
+    path: OutputPath
     size: int
     sha256: str
-    subtitles_path: str
+    subtitles_path: OutputPath
     subtitles_size: int
     subtitles_sha256: str
-    sheet_path: str
+    sheet_path: OutputPath
     sheet_size: int
     sheet_sha256: str
     num_frames: int
@@ -192,9 +232,9 @@ class Film:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A story, or an input row that never became one, that gave no film, and why."""
+    """Why a story has no film, or why an input row did not become a story."""
 
-    story_id: str
+    story_id: StoryId
     stage: str
     unit_id: str
     error_class: str
@@ -206,8 +246,8 @@ class Failure:
 
 
 def schema_of(record: type) -> pa.Schema:
-    """The Parquet schema of a record class, its fields in order; only an `X | None` may be null."""
-    hints = typing.get_type_hints(record)
+    """The Parquet schema of a record class, fields in order; only an `X | None` may be null."""
+    hints = typing.get_type_hints(record)  # without the `Annotated` of a field's checks
     return pa.schema([_field(f.name, hints[f.name]) for f in dataclasses.fields(record)])
 
 
@@ -231,109 +271,86 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 
 def to_row(record: Any) -> dict[str, Any]:
-    """A record as a row of plain values."""
+    """Return a record as a row of plain values."""
     return dataclasses.asdict(record)
 
 
-def from_row(record: type[R], row: Mapping[str, Any]) -> R:
-    """The record that `to_row` turned into `row`.
+def to_json(record: Any) -> bytes:
+    """Return a record as a JSON document."""
+    return json.dumps(to_row(record), indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+
+def to_table(record: type, records: Iterable[Any]) -> pa.Table:
+    """Return records of class `record` as an Arrow table, in their order."""
+    return pa.Table.from_pylist([to_row(r) for r in records], schema=schema_of(record))
+
+
+def from_table(record: type[T], table: pa.Table) -> list[T]:
+    """Return the rows of an Arrow table as records; `to_table` made it, perhaps in another version.
 
     Raises:
-        ValueError: `row` lacks a field, has an unknown one, or holds a value of the wrong kind.
+        InputError: a column without a default is missing, or a column or a value has another type.
     """
-    readers = _readers(typing.cast(Any, record))
-    if not isinstance(row, Mapping) or row.keys() != readers.keys():
-        there = str(sorted(map(str, row)) if isinstance(row, Mapping) else type(row).__name__)
-        raise ValueError(f"{record.__name__}: fields {there[:500]}, expected {sorted(readers)}")
-    return record(**{name: read(row[name]) for name, read in readers.items()})
+    try:
+        # Compares the types of the columns, also of nested ones; either side may lack some.
+        pa.unify_schemas([schema_of(record), table.schema])
+    except pa.ArrowException as error:
+        raise InputError(f"{record.__name__}: {error}") from error
+    adapter: TypeAdapter[list[T]] = _adapter(list[record])  # type: ignore[valid-type]
+    # Not strict: pydantic would refuse Arrow's lists and strings for tuples and enums. Text is not
+    # taken for a number all the same, since the columns have the types of the fields.
+    return _validated(partial(adapter.validate_python, table.to_pylist()))
+
+
+def from_json(kind: type[T], content: bytes) -> T:
+    """Return the record, or mapping of records, that a JSON document contains.
+
+    Values must have the exact types of the fields: no text is taken for a number.
+
+    Raises:
+        InputError: `content` is not JSON, a field without a default is missing, or a value has
+            another type.
+    """
+    adapter: TypeAdapter[T] = _adapter(typing.cast(Any, kind))
+    return _validated(partial(adapter.validate_json, content, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # takes a millisecond, far more than a record
+
+
+def _validated(validate: Callable[..., T]) -> T:
+    """Validate with unknown fields forbidden; if there are some, warn and validate without them."""
+    try:
+        return validate(extra="forbid")
+    except ValidationError as error:
+        unknown = [p["loc"] for p in error.errors() if p["type"] == "unexpected_keyword_argument"]
+        if not unknown:
+            raise InputError(f"{error.title}: {explain(error)}") from error
+        for location in unknown:
+            _warn_of_unknown(error.title, tuple(p for p in location if isinstance(p, str)))
+    try:
+        return validate(extra="ignore")
+    except ValidationError as error:
+        raise InputError(f"{error.title}: {explain(error)}") from error
+
+
+@lru_cache(maxsize=256)
+def _warn_of_unknown(record: str, location: tuple[str, ...]) -> None:
+    """Log a warning, once per field of a record class: a job has many records."""
+    logger.warning(
+        "%s: the unknown field %s is ignored; a newer version of Storyreel wrote it",
+        record,
+        field_path(location),
+    )
 
 
 def files_of(record: Any) -> Iterator[File]:
-    """The files that a record names; none if it is of no file."""
+    """Yield the files that a record names: its triples of `path`, `size` and `sha256` fields."""
     names = {field.name for field in dataclasses.fields(record)}
     for name in sorted(names):
         kind = name.removesuffix("path")
         if kind != name and {f"{kind}size", f"{kind}sha256"} <= names:
             size, sha256 = getattr(record, f"{kind}size"), getattr(record, f"{kind}sha256")
             yield File(path=getattr(record, name), size=size, sha256=sha256)
-
-
-def check_places(record: Any) -> None:
-    """Refuse a record made by others whose names could lead out of an output.
-
-    Raises:
-        ValueError: a path is empty, absolute or has a `..`, or a story id is no plain name.
-    """
-    kind: type = type(record)
-    for name, check in _checks(kind):
-        check(name, getattr(record, name))
-
-
-@lru_cache(maxsize=64)
-def _checks(record: type) -> tuple[tuple[str, Callable[[str, Any], None]], ...]:
-    """What to check of the fields of a record class."""
-    checks: list[tuple[str, Callable[[str, Any], None]]] = []
-    for name, hint in typing.get_type_hints(record).items():
-        if name == "path" or name.endswith("_path"):
-            checks.append((name, _check_path))
-        elif name == "story_id":
-            checks.append((name, _check_story_id))
-        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(hint.__args__[0]):
-            checks.append((name, _check_inner))
-    return tuple(checks)
-
-
-def _check_path(name: str, value: str) -> None:
-    if (
-        value.strip("./") == ""
-        or value.startswith("/")
-        or "\0" in value
-        or ".." in value.split("/")
-    ):
-        raise ValueError(f"{name}: {value[:100]!r}: must be a path inside the output")
-
-
-def _check_story_id(name: str, value: str) -> None:
-    # An input row that never became a story may have none.
-    if value and (STORY_ID.fullmatch(value) is None or ".." in value):
-        raise ValueError(f"{name}: {value[:100]!r}: {STORY_ID_RULE}")
-
-
-def _check_inner(_name: str, value: tuple[Any, ...]) -> None:
-    for inner in value:
-        check_places(inner)
-
-
-@lru_cache(maxsize=64)
-def _readers(record: type) -> dict[str, Callable[[Any], Any]]:
-    """How each field of a record class is read from a plain value."""
-    return {name: _reader(hint) for name, hint in typing.get_type_hints(record).items()}
-
-
-def _reader(hint: Any) -> Callable[[Any], Any]:
-    if isinstance(hint, types.UnionType):
-        (inner,) = (arg for arg in hint.__args__ if arg is not type(None))
-        return partial(_read_optional, _reader(inner))
-    if typing.get_origin(hint) is tuple:
-        return partial(_read_tuple, _reader(hint.__args__[0]))
-    if dataclasses.is_dataclass(hint):
-        return partial(from_row, typing.cast(type, hint))
-    if issubclass(hint, StrEnum):
-        return typing.cast(Callable[[Any], Any], hint)
-    return partial(_read_plain, hint)
-
-
-def _read_optional(read: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else read(value)
-
-
-def _read_tuple(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{str(value)[:100]!r} is not a list")
-    return tuple(map(read, value))
-
-
-def _read_plain(kind: type, value: Any) -> Any:
-    if type(value) is kind or (kind is float and type(value) is int):
-        return value
-    raise ValueError(f"{str(value)[:100]!r} is not of type {kind.__name__}")

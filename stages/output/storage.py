@@ -1,13 +1,13 @@
-"""The output of a job, on a local disk or in an object store: a file under its name is complete.
+"""Reads and publishes the files of a job, on a local disk or in an object store.
 
-On a local file system a file is written under a temporary name and renamed. Object stores have no
-rename; there one PUT makes the whole object visible or nothing. Storage that is full or away is
-waited for (`storyreel.stages.output.patience`).
+A file is published atomically: it is not visible under its name before it is complete. On a local
+file system it is written under a temporary name and renamed. Object stores have no rename, but one
+PUT makes the whole object visible, or nothing. While storage is full or does not respond, calls are
+repeated (`storyreel.stages.output.patience`).
 """
 
 import errno
 import hashlib
-import json
 import os
 import time
 import uuid
@@ -19,9 +19,10 @@ from typing import IO, Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.patience import patiently
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import File
+from storyreel.stages.output.records import File, from_json
 from storyreel.stages.output.urls import check_no_credentials, without_credentials
 
 T = TypeVar("T")
@@ -30,71 +31,55 @@ OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl
 """fsspec protocols whose PUT publishes an object atomically."""
 
 TEMPORARY = ".tmp"
-"""Folder of a local output for what is being written; nothing in it counts."""
+"""Folder of a local output for files that are being written; readers ignore it."""
 
 LEFTOVER_S = 86400.0
-"""Age from which a temporary file of another machine's process counts as left behind, seconds."""
-
-MAX_MESSAGE = 500
-"""Characters of what is wrong with a file that an error repeats."""
-
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
+"""Age after which a temporary file of another machine's process is removed, seconds."""
 
 SETTLE_S = 5.0
-"""Time in which two writers see each other in a store that cannot create exclusively, seconds."""
-
-
-class NotHeldError(RuntimeError):
-    """Another run holds the output, and alone may publish there; the message says which."""
+"""Wait before a file is read back in a store without exclusive creation, seconds."""
 
 
 class Output:
     """Reads and atomically publishes the files below one URL; paths are relative to it.
 
-    No path leaves the output, by its parts or by a symbolic link: that is a ValueError. Storage
-    that does not serve for long is a `StorageError`.
+    Every method raises `InputError` for a path that leads out of the output, by its parts or by a
+    symbolic link, and `StorageError` if storage does not respond for too long.
     """
 
     def __init__(self, url: str) -> None:
         """Open `url` (a local path, or any fsspec URL of a local disk or an object store).
 
         Raises:
-            ValueError: the file system cannot publish atomically for several processes, or the URL
-                holds a secret.
+            InputError: the file system cannot publish atomically for several processes, or the URL
+                contains a secret.
         """
         check_no_credentials("output", url)
         self.url = url
         try:
-            # A cached listing would not show what other processes publish.
+            # fsspec caches listings by default; a cached one lacks what other processes publish.
             self._filesystem, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            raise ValueError(f"output {url}: {error}") from error
+            raise InputError(f"output {url}: {error}") from error
         self._root = root.rstrip("/")
         self._local = isinstance(self._filesystem, LocalFileSystem)
         if not (self._local or _protocols(self._filesystem) & OBJECT_STORES):
             allowed = ", ".join(sorted(OBJECT_STORES))
-            raise ValueError(f"output {url}: must be a local path or one of {allowed}")
+            raise InputError(f"output {url}: must be a local path or one of {allowed}")
 
     def check_writable(self) -> None:
-        """Write and remove a probe.
+        """Write a small file and remove it.
 
         Raises:
-            ValueError: the place cannot be written.
+            InputError: the output cannot be written.
         """
         probe = f".probe-{uuid.uuid4().hex}"
         try:
             self._put(probe, b"")
             self._filesystem.rm_file(self._path(probe))
-        except Exception as error:  # every store has its own exceptions; all mean the same here
+        except Exception as error:  # each store has its own exceptions, here with one meaning
             reason = without_credentials(str(error))
-            raise ValueError(f"output {self.url}: cannot be written: {reason}") from error
+            raise InputError(f"output {self.url}: cannot be written: {reason}") from error
 
     def publish(self, path: str, content: bytes) -> File:
         """Publish `content` under `path`, atomically."""
@@ -102,24 +87,24 @@ class Output:
         return File(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
     def publish_file(self, path: str, local: Path) -> File:
-        """Publish a finished local file under `path`, atomically; `local` stays as it is."""
+        """Publish a copy of a finished local file under `path`, atomically."""
         self._patiently(lambda: self._put_file(path, local))
         return File(path=path, size=local.stat().st_size, sha256=checksum(local))
 
     def publish_new(self, path: str, content: bytes) -> bool:
-        """Publish `content` under `path` if nothing is there; of several writers one succeeds.
+        """Publish `content` under `path` unless it exists; of several writers one succeeds.
 
-        `content` must differ from that of every other writer. A store without conditional writes
-        gets a weaker protocol: write, wait `SETTLE_S`, and see whose content stayed; there two
-        writers both succeed if one is held up that long between looking and writing.
+        `content` must differ from that of every other writer. In a store without conditional writes
+        the protocol is weaker: write, wait `SETTLE_S`, and read back whose content stayed. There
+        two writers both succeed if one stalls that long between its look and its write.
 
         Returns:
-            Whether the content is there, and is this one.
+            True if `path` now has this content.
         """
         return self._patiently(lambda: self._put_new(path, content))
 
     def read(self, path: str) -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -128,52 +113,51 @@ class Output:
         content: bytes = self._patiently(lambda: self._filesystem.cat_file(target))
         return content
 
-    def read_json(self, path: str, parse: Callable[[Any], T]) -> T:
-        """What `parse` makes of a JSON file that anybody may have made.
+    def read_record(self, path: str, kind: type[T]) -> T:
+        """Read a JSON file that contains one record, or a mapping of records (see `from_json`).
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no JSON, or `parse` does not understand it.
+            InputError: it is not JSON, or not a record of this kind.
         """
         content = self.read(path)
         try:
-            return parse(json.loads(content))
-        except _UNREADABLE as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{path}: not readable: {problem[:MAX_MESSAGE]}") from error
+            return from_json(kind, content)
+        except InputError as error:
+            raise InputError(f"{path}: not readable: {error}") from error
 
     def read_checked(self, file: File) -> bytes:
-        """The content of `file`.
+        """Return the content of `file`, compared with its checksum.
 
         Raises:
-            ValueError: the file is missing, or is not the one that was published.
+            InputError: the file is missing or damaged.
         """
         try:
             content = self.read(file.path)
         except FileNotFoundError:
-            raise ValueError(f"{file.path}: missing from {self.url}") from None
+            raise InputError(f"{file.path}: missing from {self.url}") from None
         _check(file, len(content), hashlib.sha256(content).hexdigest())
         return content
 
     def check(self, file: File) -> None:
-        """Read a file of any size, in blocks, and compare.
+        """Compare a file of any size with its checksum, reading it in blocks.
 
         Raises:
-            ValueError: the file is missing, or is not the one that was published.
+            InputError: the file is missing or damaged.
         """
         try:
             size, sha256 = self._patiently(lambda: self._digest(file.path))
         except FileNotFoundError:
-            raise ValueError(f"{file.path}: missing from {self.url}") from None
+            raise InputError(f"{file.path}: missing from {self.url}") from None
         _check(file, size, sha256)
 
     def exists(self, path: str) -> bool:
-        """Whether a file or a folder is there."""
+        """Return True if a file or a folder exists."""
         target = self._path(path)
         return self._patiently(lambda: self._is_there(target))
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; none if the folder is not there."""
+        """Return the sorted names in a folder, without hidden ones; `[]` if it does not exist."""
         target = self._path(folder)
         try:
             entries = self._patiently(lambda: self._filesystem.ls(target, detail=False))
@@ -183,21 +167,21 @@ class Output:
         return sorted(name for name in inside if not name.startswith("."))
 
     def remove(self, path: str) -> None:
-        """Remove a file that may be there."""
+        """Remove a file if it exists."""
         target = self._path(path)
         self._patiently(lambda: _unless_missing(self._filesystem.rm_file, target))
 
     def remove_folder(self, path: str) -> None:
-        """Remove a folder that may be there, with all it holds."""
+        """Remove a folder and its content if it exists."""
         target = self._path(path)
         if self.exists(path):
             self._patiently(lambda: _unless_missing(self._filesystem.rm, target, recursive=True))
 
     def remove_leftovers(self) -> None:
-        """Remove what writers that are gone left unfinished.
+        """Remove temporary files that dead processes left behind.
 
-        A process of this machine is known to be gone; of another machine's, a file must be older
-        than `LEFTOVER_S`. Object stores keep no unfinished objects under any name.
+        Whether a process of this machine is dead can be checked; a file of another machine's is
+        removed once it is older than `LEFTOVER_S`. Object stores have no temporary files.
         """
         folder = Path(self._path(TEMPORARY))
         if not (self._local and folder.is_dir()):
@@ -207,7 +191,7 @@ class Output:
                 path.unlink(missing_ok=True)
 
     def location(self, path: str) -> str:
-        """Where a person finds a file: a local path, or a URL."""
+        """Return where a person finds a file: a local path or a URL."""
         full = self._path(path)
         return full if self._local else str(self._filesystem.unstrip_protocol(full))
 
@@ -218,7 +202,7 @@ class Output:
         parts = PurePosixPath(path)
         full = f"{self._root}/{path}" if path else self._root
         if parts.is_absolute() or ".." in parts.parts or "\0" in path or self._links_out(full):
-            raise ValueError(f"{path!r}: leaves the output")
+            raise InputError(f"{path!r}: leaves the output")
         return full
 
     def _links_out(self, full: str) -> bool:
@@ -266,7 +250,7 @@ class Output:
             else:
                 self._filesystem.pipe_file(target, content, mode="create")
         except FileExistsError:
-            # Ours, if the store's answer to an earlier attempt got lost.
+            # It may be our own, if the store's answer to an earlier attempt got lost.
             return self.read(path) == content
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.EPERM, errno.ENOTSUP):
@@ -283,7 +267,7 @@ class Output:
 
     @contextmanager
     def _temporary(self, target: str) -> Iterator[tuple[IO[bytes], Path]]:
-        """A new file on the output's own file system, open for writing; gone in the end."""
+        """Yield a new file on the output's own file system, as rename needs; removed at the end."""
         writer = ProcessId.current()
         name = f"{writer.machine}-{writer.pid}-{writer.started}-{uuid.uuid4().hex}"
         temporary = Path(self._path(TEMPORARY)) / name
@@ -306,16 +290,16 @@ class Output:
 
 
 def checksum(path: Path) -> str:
-    """The sha256 of a local file, in hexadecimal."""
+    """Return the sha256 of a local file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(file: File, size: int, sha256: str) -> None:
     if sha256 != file.sha256:
-        raise ValueError(
-            f"{file.path}: damaged: {size} bytes, or other ones than the"
-            f" {file.size} bytes with sha256 {file.sha256[:12]} that were published"
+        raise InputError(
+            f"{file.path}: damaged: has {size} bytes with sha256 {sha256[:12]}, published were"
+            f" {file.size} bytes with sha256 {file.sha256[:12]}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from storyreel.stages.output.records import File, ShotKind
+from storyreel.stages.output.records import File, ShotKind, StoryId
 
 CLOTHES = ("top", "bottom", "hat")
 """The parts of an outfit."""
@@ -54,7 +54,7 @@ class PanelScore:
         seen_place, seen_time, seen_figures: what the estimator sees, the surest figure first.
     """
 
-    story_id: str
+    story_id: StoryId
     keyframe_index: int
     text_similarity: float
     clip_score: float
@@ -90,7 +90,7 @@ class ClipScore:
         static: whether it stands still.
     """
 
-    story_id: str
+    story_id: StoryId
     shot_index: int
     kind: ShotKind
     clipsim_first: float | None
@@ -120,7 +120,7 @@ class FilmScore:
         worst_join: the largest `join_jump`.
     """
 
-    story_id: str
+    story_id: StoryId
     num_panels: int
     num_clips: int
     text_similarity: float

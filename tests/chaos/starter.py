@@ -18,9 +18,9 @@ from benchmarks.simulated import CONFIG
 from storyreel.cluster.errors import PoolEndedError
 from storyreel.flows.job.config import make_config
 from storyreel.flows.job.job import open_job
-from storyreel.flows.job.lock import LockedError
 from storyreel.flows.run.render import render_flow, run_render
 from storyreel.flows.views.summary import summarize
+from storyreel.stages.errors import LockedError
 from storyreel.stages.output.storage import Output
 from tests.chaos.stages import Trouble, troubled_stages
 

@@ -16,8 +16,9 @@ from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.control import Cancel, read_control, update_control
 from storyreel.flows.job.generations import complete_opening, read_generations
 from storyreel.flows.job.job import Job, read_config, read_job
-from storyreel.flows.job.lock import LockedError, held
+from storyreel.flows.job.lock import held
 from storyreel.flows.views.summary import summarize
+from storyreel.stages.errors import LockedError
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Failure, Film
 from storyreel.stages.output.storage import Output

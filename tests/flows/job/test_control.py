@@ -12,7 +12,13 @@ from typer.testing import CliRunner
 
 from storyreel.flows.commands.cli import app
 from storyreel.flows.job.config import load_config
-from storyreel.flows.job.control import Approval, Cancel, Control, read_control, update_control
+from storyreel.flows.job.control import (
+    Approval,
+    Cancel,
+    ControlRecord,
+    read_control,
+    update_control,
+)
 from storyreel.flows.job.job import open_job
 from storyreel.stages.output.storage import Output
 
@@ -53,13 +59,13 @@ def run(*arguments: str) -> str:
 
 
 def test_a_job_nobody_has_asked_anything_of_is_as_configured(output: Output) -> None:
-    assert read_control(output) == Control()
+    assert read_control(output) == ControlRecord()
 
 
 def test_a_change_keeps_what_was_asked_before(output: Output) -> None:
     update_control(output, paused=True, limits={"render": 2})
     update_control(output, priority=7, limits={"assembly": 3})
-    expected = Control(paused=True, priority=7, limits={"render": 2, "assembly": 3})
+    expected = ControlRecord(paused=True, priority=7, limits={"render": 2, "assembly": 3})
     assert read_control(output) == expected
 
 
@@ -79,7 +85,7 @@ def test_changes_at_once_all_hold(place: str, request: pytest.FixtureRequest) ->
         done = [people.submit(update_control, Output(url), **change) for change in changes]
         for change in done:
             change.result()
-    assert read_control(Output(url)) == Control(
+    assert read_control(Output(url)) == ControlRecord(
         paused=True,
         priority=9,
         limits={"render": 4, "assembly": 2},
@@ -91,11 +97,11 @@ def test_changes_at_once_all_hold(place: str, request: pytest.FixtureRequest) ->
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"priority": 10}, "priority = 10"),
-        ({"limits": {"render": 0}}, "limits.render = 0"),
+        ({"priority": 10}, "priority: 10: must be less"),
+        ({"limits": {"render": 0}}, "limits.render: 0: must be greater"),
         ({"limits": {"rendr": 1}}, "limits.rendr"),
         ({"window": "22-6"}, "must be HH:MM-HH:MM ZONE"),
-        ({"cancel": "later"}, "cancel = 'later'"),
+        ({"cancel": "later"}, "cancel: 'later'"),
     ],
 )
 def test_what_is_not_allowed_is_named_and_changes_nothing(
@@ -104,7 +110,7 @@ def test_what_is_not_allowed_is_named_and_changes_nothing(
     with pytest.raises(ValueError, match=r".") as refusal:
         update_control(output, **change)
     assert named in str(refusal.value)
-    assert read_control(output) == Control()
+    assert read_control(output) == ControlRecord()
 
 
 def test_a_place_without_a_job_is_named(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ def test_a_place_without_a_job_is_named(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_named(output: Output) -> None:
     output.publish("control/000001.json", b'{"paused": "perhaps"}')
-    with pytest.raises(ValueError, match=r"control/000001\.json: paused = 'perhaps'"):
+    with pytest.raises(ValueError, match=r"control/000001\.json: paused: 'perhaps'"):
         read_control(output)
 
 

@@ -15,8 +15,10 @@ import pytest
 from benchmarks import simulated
 from storyreel.flows.audit.verify import verify
 from storyreel.flows.job import lock
-from storyreel.flows.job.lock import LockedError, held, holder_of, read_claim
+from storyreel.flows.job.lock import held, holder_of, read_lock
+from storyreel.stages.errors import LockedError
 from storyreel.stages.output.processes import ProcessId
+from storyreel.stages.output.records import to_json
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT, Command, kill, wait_until
 from tests.flows.test_steering import Simulation
@@ -52,15 +54,15 @@ def output(tmp_path: Path) -> Output:
     return Output(str(tmp_path / "job"))
 
 
-def claims(output: Output) -> list[str]:
+def lock_records(output: Output) -> list[str]:
     return output.names(lock.LOCK)
 
 
 def move_far_away(output: Output, name: str) -> None:
-    """Make a claim look like one of a machine whose processes cannot be seen from here."""
-    claim = json.loads(output.read(f"lock/{name}"))
-    claim["process"] |= {"machine": "elsewhere", "host": "node-7"}
-    output.publish(f"lock/{name}", json.dumps(claim).encode())
+    """Make a lock record look like one of a machine whose processes cannot be seen from here."""
+    record = json.loads(output.read(f"lock/{name}"))
+    record["process"] |= {"machine": "elsewhere", "host": "node-7"}
+    output.publish(f"lock/{name}", json.dumps(record).encode())
 
 
 def test_the_second_of_two_processes_is_told_who_holds_the_output(output: Output) -> None:
@@ -76,7 +78,7 @@ def test_a_killed_holder_is_followed_at_once(output: Output) -> None:
         kill(other.pid)
         other.wait()
         with held(output, "me"):
-            assert claims(output)[-1] == "00000002.json"
+            assert lock_records(output)[-1] == "00000002.json"
             assert str(holder_of(output)).startswith("me (")
     assert holder_of(output) is None
 
@@ -85,9 +87,9 @@ def test_a_process_that_got_the_number_of_the_dead_holder_is_not_taken_for_it(
     output: Output,
 ) -> None:
     with held(output, "first"):
-        mine = read_claim(output, 1)
+        mine = read_lock(output, 1)
         reused = replace(mine, process=replace(mine.process, started=1))
-        output.publish("lock/00000001.json", lock._encode(reused))
+        output.publish("lock/00000001.json", to_json(reused))
         with held(output, "second"):
             pass
 
@@ -96,8 +98,8 @@ def test_runs_one_after_the_other_hold_it_in_turn(output: Output) -> None:
     for _ in range(3):
         with held(output, "me"):
             pass
-    assert claims(output)[-1] == "00000003.json"
-    assert len(claims(output)) <= 2
+    assert lock_records(output)[-1] == "00000003.json"
+    assert len(lock_records(output)) <= 2
 
 
 def test_a_far_holder_that_shows_no_sign_of_life_is_followed(
@@ -108,10 +110,10 @@ def test_a_far_holder_that_shows_no_sign_of_life_is_followed(
         kill(other.pid)
     move_far_away(output, "00000001.json")
     with held(output, "me"):
-        assert claims(output)[-1] == "00000002.json"
+        assert lock_records(output)[-1] == "00000002.json"
 
 
-def test_a_far_holder_that_renews_its_claim_keeps_the_output(
+def test_a_far_holder_that_renews_its_lock_keeps_the_output(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "STALE_S", 30.0)
@@ -128,12 +130,12 @@ def test_a_holder_that_was_followed_publishes_nothing_any_more(output: Output) -
     with held(output, "slow") as mine:
         mine.publish("manifests/films/before", b"")
         # It stood still for too long: another one has taken over.
-        later = replace(lock.Claim.by("other"), beat=1)
-        assert output.publish_new("lock/00000002.json", lock._encode(later))
+        later = replace(lock.LockRecord.by("other"), beat=1)
+        assert output.publish_new("lock/00000002.json", to_json(later))
         with pytest.raises(LockedError, match="was taken over by other"):
             mine.publish("manifests/films/after", b"")
     assert not output.exists("manifests/films/after")
-    assert not read_claim(output, 2).released
+    assert not read_lock(output, 2).released
 
 
 def test_of_many_that_start_together_exactly_one_gets_the_output(output: Output) -> None:

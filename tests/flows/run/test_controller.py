@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storyreel.flows.job.control import Cancel, Control
+from storyreel.flows.job.control import Cancel, ControlRecord
 from storyreel.flows.run.controller import Controller, Phase
 
 WINDOW = "22:00-06:00 UTC"
@@ -48,19 +48,23 @@ def test_without_a_window_a_unit_of_any_length_may_start() -> None:
 @pytest.mark.parametrize(
     ("now", "asked", "phase"),
     [
-        ("23:00:00", Control(), Phase.RUNNING),
-        ("23:00:00", Control(paused=True), Phase.PAUSED),
-        ("12:00:00", Control(), Phase.WINDOW_CLOSED),
-        ("12:00:00", Control(paused=True), Phase.WINDOW_CLOSED),  # a night does not wait for days
-        ("12:00:00", Control(window="always"), Phase.RUNNING),
-        ("12:00:00", Control(window="11:00-13:00 UTC"), Phase.RUNNING),
-        ("23:00:00", Control(window="11:00-13:00 UTC"), Phase.WINDOW_CLOSED),
-        ("23:00:00", Control(cancel=Cancel.DRAIN), Phase.CANCELLED),
-        ("12:00:00", Control(cancel=Cancel.NOW, paused=True), Phase.CANCELLED_NOW),
+        ("23:00:00", ControlRecord(), Phase.RUNNING),
+        ("23:00:00", ControlRecord(paused=True), Phase.PAUSED),
+        ("12:00:00", ControlRecord(), Phase.WINDOW_CLOSED),
+        (
+            "12:00:00",
+            ControlRecord(paused=True),
+            Phase.WINDOW_CLOSED,
+        ),  # a night does not wait for days
+        ("12:00:00", ControlRecord(window="always"), Phase.RUNNING),
+        ("12:00:00", ControlRecord(window="11:00-13:00 UTC"), Phase.RUNNING),
+        ("23:00:00", ControlRecord(window="11:00-13:00 UTC"), Phase.WINDOW_CLOSED),
+        ("23:00:00", ControlRecord(cancel=Cancel.DRAIN), Phase.CANCELLED),
+        ("12:00:00", ControlRecord(cancel=Cancel.NOW, paused=True), Phase.CANCELLED_NOW),
     ],
 )
 def test_the_control_record_is_followed_within_the_window(
-    now: str, asked: Control, phase: Phase
+    now: str, asked: ControlRecord, phase: Phase
 ) -> None:
     control = controller(at(now))
     control.follow(asked)
@@ -71,7 +75,7 @@ def test_the_control_record_is_followed_within_the_window(
 def test_a_window_that_is_moved_while_the_job_runs_counts_at_once() -> None:
     control = controller(at("05:59:59"))
     assert not control.admit("motion")
-    control.follow(Control(window="22:00-07:00 UTC"))
+    control.follow(ControlRecord(window="22:00-07:00 UTC"))
     assert control.admit("keyframes")
     opening = control.opening()
     assert opening is not None and opening.end - opening.start == timedelta(hours=9)

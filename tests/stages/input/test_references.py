@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from storyreel.stages import pictures
+from storyreel.stages.errors import StorageError
 from storyreel.stages.input import references as references_module
 from storyreel.stages.input.references import References
 from storyreel.stages.output.access_config import ReferencesConfig
-from storyreel.stages.output.patience import StorageError
 from storyreel.stages.output.records import Character, PanelInput, ShotKind, Story
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import decode_reference, read_reference
@@ -233,10 +233,10 @@ def heavy() -> bytes:
     ("make", "reason"),
     [
         (bomb, "9000 x 9000 pixels, allowed are"),
-        (gif, "no picture of a known kind"),
+        (gif, "not an image of an allowed format"),
         (heavy, "bytes, allowed are"),
-        (lambda: b"<svg onload=alert(1)>", "no picture of a known kind"),
-        (lambda: png(400, 400)[:200], "cannot be read as a picture"),
+        (lambda: b"<svg onload=alert(1)>", "not an image of an allowed format"),
+        (lambda: png(400, 400)[:200], "cannot be decoded as an image"),
     ],
 )
 def test_what_is_no_sane_picture_is_refused(make: Callable[[], bytes], reason: str) -> None:

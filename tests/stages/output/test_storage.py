@@ -111,11 +111,11 @@ def test_only_one_of_two_creates_a_name(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_that_stays_full_ends_it_with_a_name(tmp_path: Path) -> None:
-    on_small_disk(tmp_path, 0.5, "StorageError", "no space is left; free some, for ")
+    on_small_disk(tmp_path, 0.5, "StorageError", "no space is left on it, for ")
 
 
 def test_a_full_disk_is_waited_for_until_there_is_room(tmp_path: Path) -> None:
-    on_small_disk(tmp_path, 60, "published", "no space is left; free some; waited")
+    on_small_disk(tmp_path, 60, "published", "no space is left on it; waited")
 
 
 FILL = """
@@ -154,7 +154,7 @@ def on_small_disk(folder: Path, patience_s: float, *said: str) -> None:
         check=False,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
