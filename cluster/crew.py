@@ -272,3 +272,16 @@ def check_placeable(name: str, config: PoolConfig) -> None:
     nodes = Nodes(config.needs())
     if not nodes.fitting():
         raise ValueError(f"pool {name}: {nodes.explain()}")
+
+
+def suits(entry: Entry, member: Member, placed: list[Member]) -> bool:
+    """Not where the unit failed: not on that worker, nor on that node while there is another."""
+
+    def is_elsewhere(other: Member) -> bool:
+        return other.name not in entry.failed_on and other.node not in entry.failed_nodes
+
+    if not entry.failed_on:
+        return True
+    return member.name not in entry.failed_on and (
+        is_elsewhere(member) or not any(map(is_elsewhere, placed))
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from storyreel.cluster.answers import has_died, outcome
 from storyreel.cluster.config import PoolConfig
-from storyreel.cluster.crew import Call, Contents, Crew, Member
+from storyreel.cluster.crew import Call, Contents, Crew, Member, suits
 from storyreel.cluster.errors import ErrorClass, PoolEndedError, classify, describe
 from storyreel.cluster.queue import Entry, Queue
 from storyreel.cluster.work import Done, Problem
@@ -175,7 +175,7 @@ class Scheduler:
         suspected = any(map(self._is_suspect, self._crew.entries()))
 
         def fits(entry: Entry) -> bool:
-            return _suits(entry, member, placed) and not (suspected and self._is_suspect(entry))
+            return suits(entry, member, placed) and not (suspected and self._is_suspect(entry))
 
         return fits
 
@@ -389,19 +389,6 @@ def _refuse(entry: Entry, ended: Exception) -> None:
         entry.future.cancel()
     elif entry.future.set_running_or_notify_cancel():
         entry.future.set_exception(ended)
-
-
-def _suits(entry: Entry, member: Member, placed: list[Member]) -> bool:
-    """Not where the unit failed: not on that worker, nor on that node while there is another."""
-
-    def is_elsewhere(other: Member) -> bool:
-        return other.name not in entry.failed_on and other.node not in entry.failed_nodes
-
-    if not entry.failed_on:
-        return True
-    return member.name not in entry.failed_on and (
-        is_elsewhere(member) or not any(map(is_elsewhere, placed))
-    )
 
 
 def _is_final(entry: Entry, problem: Problem) -> bool:

@@ -49,6 +49,6 @@ def _split(stories: Iterator[Story], config: RenderConfig) -> Iterator[Split]:
         stage = factory()
         return (split for story in stories for split in stage(story))
     # Ray takes seconds to import and to start; the rules need only a tokenizer.
-    from storyreel.flows.run.splitting_pool import split_on_actors
+    from storyreel.flows.pools.splitting import split_on_actors
 
     return split_on_actors(stories, factory, config)

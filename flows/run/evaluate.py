@@ -19,7 +19,7 @@ from storyreel.flows.job.config import RenderConfig, digest
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed
 from storyreel.flows.job.stage_table import FAILURES
-from storyreel.flows.run.scoring_pool import ScoringPool
+from storyreel.flows.pools.scoring import ScoringPool
 from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest

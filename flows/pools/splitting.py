@@ -10,7 +10,7 @@ from itertools import islice
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.run.command_pool import run_units
+from storyreel.flows.pools.command import run_units
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output

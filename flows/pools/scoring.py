@@ -17,7 +17,7 @@ from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.lock import HeldOutput, held
-from storyreel.flows.run.command_pool import run_units
+from storyreel.flows.pools.command import run_units
 from storyreel.stages.factories import make_scoring
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.patience import patient

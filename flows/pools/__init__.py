@@ -1,0 +1,1 @@
+"""Pools of actors for the time of a command: splitting stories, scoring a job."""
