@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storyreel.stages.scoring.measures.bootstrap import MIN_GROUPS, Estimate
+from storyreel.stages.scoring.measures.bootstrap import MIN_GROUPS, MeanEstimate
 from storyreel.stages.scoring.measures.student import student_quantile
 
 LEVEL = 0.975
@@ -24,7 +24,7 @@ Floats = NDArray[Any]
 
 def ratio_interval(
     numerators: Sequence[float], denominators: Sequence[float], groups: Sequence[str]
-) -> Estimate:
+) -> MeanEstimate:
     """The mean of the numerators over the mean of the denominators, and its 95 % interval.
 
     Its error is that of the ratio estimator of cluster samples (Cochran 1977, section 6.3), linear
@@ -43,7 +43,9 @@ def ratio_interval(
     above, below = np.asarray(numerators, float), np.asarray(denominators, float)
     ratio = float(above.sum() / below.sum())
     apart = _totals(above - ratio * below, groups)
-    estimate = Estimate(mean=ratio, low=None, high=None, count=len(above), num_groups=len(apart))
+    estimate = MeanEstimate(
+        mean=ratio, low=None, high=None, count=len(above), num_groups=len(apart)
+    )
     if len(apart) < MIN_GROUPS:
         return estimate
     variance = len(apart) / (len(apart) - 1) * np.square(apart).sum()
@@ -53,7 +55,7 @@ def ratio_interval(
     return replace(estimate, low=ratio - half, high=ratio + half)
 
 
-def mean_interval(values: Sequence[float], groups: Sequence[str]) -> Estimate:
+def mean_interval(values: Sequence[float], groups: Sequence[str]) -> MeanEstimate:
     """The mean of N values and its 95 % interval; `groups` says which story each is of.
 
     Raises:
@@ -62,7 +64,7 @@ def mean_interval(values: Sequence[float], groups: Sequence[str]) -> Estimate:
     return ratio_interval(values, [1.0] * len(values), groups)
 
 
-def share_interval(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
+def share_interval(hits: Sequence[float], groups: Sequence[str]) -> MeanEstimate:
     """The share of hits (0 or 1 each) and its 95 % interval inside [0, 1].
 
     Wilson's, with as many independent values as the differences between the groups leave (Dean and
@@ -81,7 +83,7 @@ def share_interval(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
     return replace(estimate, low=low, high=high)
 
 
-def share_difference_interval(differences: Sequence[float], groups: Sequence[str]) -> Estimate:
+def share_difference_interval(differences: Sequence[float], groups: Sequence[str]) -> MeanEstimate:
     """The mean difference of two shares, of paired hits (-1, 0 or 1 each), and its 95 % interval.
 
     Where no pair differs, a group that does could still have been missed, to either side.
@@ -104,7 +106,7 @@ def _totals(values: Floats, groups: Sequence[str]) -> Floats:
     return totals
 
 
-def _independent(share: Estimate) -> float:
+def _independent(share: MeanEstimate) -> float:
     """The number of independent values with the information of these grouped ones."""
     assert share.high is not None
     error = (share.high - share.mean) / student_quantile(LEVEL, share.num_groups - 1)

@@ -13,7 +13,7 @@ from benchmarks.fidelity.statistics import (
     share_difference_interval,
     share_interval,
 )
-from storyreel.stages.scoring.measures.bootstrap import Estimate
+from storyreel.stages.scoring.measures.bootstrap import MeanEstimate
 from storyreel.stages.scoring.records import CLOTHES
 
 Measure = Callable[[Result], Sequence[float]]
@@ -51,7 +51,7 @@ def results(row: Row, units: Sequence[str]) -> list[Result]:
     return [row.read(unit) for unit in units] if all(row.has(unit) for unit in units) else []
 
 
-def story_estimate(of_stories: Sequence[Result], measure: str) -> Estimate:
+def story_estimate(of_stories: Sequence[Result], measure: str) -> MeanEstimate:
     """The mean of a measure, and its interval over stories.
 
     Raises:
@@ -65,7 +65,9 @@ def story_estimate(of_stories: Sequence[Result], measure: str) -> Estimate:
     )
 
 
-def story_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> Estimate:
+def story_difference(
+    ours: Sequence[Result], theirs: Sequence[Result], measure: str
+) -> MeanEstimate:
     """The share of ours minus that of theirs, panel by panel of the same noise."""
     differences, groups = [], []
     for mine, other in zip(ours, theirs, strict=True):
@@ -77,13 +79,13 @@ def story_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: 
     return share_difference_interval(differences, groups)
 
 
-def clip_estimate(of_clips: Sequence[Result], measure: str) -> Estimate:
+def clip_estimate(of_clips: Sequence[Result], measure: str) -> MeanEstimate:
     """The mean of a measure over clips."""
     values = [result[measure] for result in of_clips]
     return mean_interval(values, [str(index) for index in range(len(values))])
 
 
-def clip_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> Estimate:
+def clip_difference(ours: Sequence[Result], theirs: Sequence[Result], measure: str) -> MeanEstimate:
     """The mean of ours minus theirs, clip by clip of the same noise."""
     pairs = zip(ours, theirs, strict=True)
     differences = [mine[measure] - other[measure] for mine, other in pairs]
@@ -106,12 +108,12 @@ def chance(of_stories: Sequence[Result]) -> float | None:
     return float(np.mean(agreed)) if agreed else None
 
 
-def flat_estimate(groups: Mapping[str, Sequence[float]]) -> Estimate:
+def flat_estimate(groups: Mapping[str, Sequence[float]]) -> MeanEstimate:
     """The mean of values that come in groups."""
     return mean_interval(*_flat(groups))
 
 
-def flat_share(groups: Mapping[str, Sequence[bool]]) -> Estimate:
+def flat_share(groups: Mapping[str, Sequence[bool]]) -> MeanEstimate:
     """The share of hits that come in groups."""
     return share_interval(*_flat(groups))
 

@@ -27,7 +27,7 @@ from benchmarks.fidelity.summaries import (
     results,
     story_estimate,
 )
-from storyreel.stages.scoring.measures.bootstrap import Estimate
+from storyreel.stages.scoring.measures.bootstrap import MeanEstimate
 
 CONSISTENCY = {
     "clothes": "clothes agree",
@@ -76,7 +76,7 @@ class Table:
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def format_estimate(estimate: Estimate, digits: int = 2) -> str:
+def format_estimate(estimate: MeanEstimate, digits: int = 2) -> str:
     """A mean and its 95 % interval."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.mean:.{digits}f}"
@@ -103,7 +103,7 @@ def _estimator_results(setup: Setup) -> list[Result]:
     return results(keyframes.estimator_row(setup), units)
 
 
-def estimator_estimates(setup: Setup, look: str) -> dict[str, Estimate]:
+def estimator_estimates(setup: Setup, look: str) -> dict[str, MeanEstimate]:
     measured = _estimator_results(setup)
     return {
         name: flat_share({str(i): result[look][name] for i, result in enumerate(measured)})
@@ -130,7 +130,7 @@ def gate_results(setup: Setup, row: Row) -> list[Result]:
     return results(row, [keyframes.twin_unit(index) for index in keyframes.twins(setup)])
 
 
-def gate_share(measured: Sequence[Result], holds: Callable[[Result], bool]) -> Estimate:
+def gate_share(measured: Sequence[Result], holds: Callable[[Result], bool]) -> MeanEstimate:
     return flat_share({str(i): [holds(one)] for i, one in enumerate(measured)})
 
 
@@ -229,7 +229,7 @@ def alternatives(setup: Setup, *, reading: bool) -> tuple[ClipMethod, list[ClipM
     return mine[0], others
 
 
-def relative_motion(measured: Sequence[Result]) -> Estimate:
+def relative_motion(measured: Sequence[Result]) -> MeanEstimate:
     """Motion of clips, relative to that of the true clips."""
     return ratio_interval(
         [one["motion"] for one in measured],

@@ -33,7 +33,7 @@ from benchmarks.fidelity.tables import (
     story_results,
     token_results,
 )
-from storyreel.stages.scoring.measures.bootstrap import Estimate
+from storyreel.stages.scoring.measures.bootstrap import MeanEstimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ def compare(switch: str, ours: list[Result], theirs: dict[str, list[Result]]) ->
         )
 
 
-def _behind(gap: Estimate, *, smaller_is_better: bool) -> float:
+def _behind(gap: MeanEstimate, *, smaller_is_better: bool) -> float:
     """How far ours may be on the wrong side of theirs; below zero it is surely on the right one."""
     if gap.low is None or gap.high is None:
         return math.inf

@@ -79,7 +79,7 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate hours, nights and gigabytes for INPUT.
+    """MeanEstimate hours, nights and gigabytes for INPUT.
 
     The estimate uses the rates that an earlier job of the same configuration measured.
     """

@@ -26,9 +26,9 @@ from storyreel.stages.output.manifests import Shard, manifest_path, read_manifes
 from storyreel.stages.output.records import to_json, to_row
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.config import ScoringConfig
-from storyreel.stages.scoring.measures.bootstrap import BootstrapMean, Estimate
+from storyreel.stages.scoring.measures.bootstrap import BootstrapMean, MeanEstimate
 from storyreel.stages.scoring.measures.frechet import FeatureStatistics, frechet_distance
-from storyreel.stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
+from storyreel.stages.scoring.records import FilmScore, JobScore, PanelScore, ShotScore
 from storyreel.stages.scoring.reference_pictures import check_has_pictures
 
 SCORING_VERSION = 2
@@ -36,7 +36,7 @@ SCORING_VERSION = 2
 
 SCORES: dict[str, type] = {
     "scores_panels": PanelScore,
-    "scores_clips": ClipScore,
+    "scores_clips": ShotScore,
     "scores_films": FilmScore,
 }
 JOB_SCORES = "manifests/scores_job/all.parquet"
@@ -78,7 +78,7 @@ class Evaluation:
     num_failures: int
     num_removed: int
     unfinished: tuple[str, ...]
-    means: Mapping[str, Mapping[str, Estimate | None]]
+    means: Mapping[str, Mapping[str, MeanEstimate | None]]
     frechet: FrechetDistance | None
 
     def as_json(self) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _features_path(shard: Shard) -> str:
     return manifest_path("scores", shard).replace(".parquet", ".safetensors")
 
 
-def _means(output: Output, table: str, shards: Iterable[Shard]) -> dict[str, Estimate | None]:
+def _means(output: Output, table: str, shards: Iterable[Shard]) -> dict[str, MeanEstimate | None]:
     """Compute the means of a table's figures over all rows that have the figure."""
     record = SCORES[table]
     figures = [field.name for field in fields(record) if field.name not in NO_FIGURES]

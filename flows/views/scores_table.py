@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storyreel.flows.run.evaluate import Evaluation
-from storyreel.stages.scoring.measures.bootstrap import Estimate
+from storyreel.stages.scoring.measures.bootstrap import MeanEstimate
 
 COLUMNS = ("of", "figure", "mean", "95 % interval", "rows (stories)")
 
@@ -31,7 +31,7 @@ def _means_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _cells(estimate: Estimate | None) -> tuple[str, ...]:
+def _cells(estimate: MeanEstimate | None) -> tuple[str, ...]:
     if estimate is None:
         return "-", "-", "0"
     low, high = estimate.low, estimate.high

@@ -17,14 +17,14 @@ from storyreel.stages.scoring.measures.motion import (
 )
 from storyreel.stages.scoring.measures.tiles import Pixels
 from storyreel.stages.scoring.measures.video import frame_similarity
-from storyreel.stages.scoring.records import ClipScore
+from storyreel.stages.scoring.records import ShotScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredClip:
     """A clip's score, still without its join to the next, and its `steps`."""
 
-    score: ClipScore
+    score: ShotScore
     steps: tuple[float, ...]
 
 
@@ -41,11 +41,11 @@ class ClipScorer:
         score = self._rendered(clip, frames) if rendered else self._joined(clip, frames)
         return ScoredClip(score=score, steps=tuple(steps(frames)))
 
-    def _rendered(self, clip: Clip, frames: Sequence[Pixels]) -> ClipScore:
+    def _rendered(self, clip: Clip, frames: Sequence[Pixels]) -> ShotScore:
         generated = frames[1:-1]
         similarity = frame_similarity(self._encoder.features(frames))
         start, end = endpoint_jumps(frames)
-        return ClipScore(
+        return ShotScore(
             story_id=clip.story_id,
             shot_index=clip.shot_index,
             kind=clip.kind,
@@ -63,9 +63,9 @@ class ClipScorer:
             static=is_static(frames, self._static_level),
         )
 
-    def _joined(self, clip: Clip, frames: Sequence[Pixels]) -> ClipScore:
+    def _joined(self, clip: Clip, frames: Sequence[Pixels]) -> ShotScore:
         is_cut = clip.kind is ShotKind.CUT
-        return ClipScore(
+        return ShotScore(
             story_id=clip.story_id,
             shot_index=clip.shot_index,
             kind=clip.kind,
@@ -84,7 +84,7 @@ class ClipScorer:
         )
 
 
-def with_joins(clips: Sequence[ScoredClip]) -> tuple[ClipScore, ...]:
+def with_joins(clips: Sequence[ScoredClip]) -> tuple[ShotScore, ...]:
     """The scores of a story's clips, in order, each with its join to the next."""
     joins = [_join(before, after) for before, after in pairwise(clips)]
     jumps = [*joins, None][: len(clips)]

@@ -6,10 +6,10 @@ from itertools import chain
 import numpy as np
 
 from storyreel.stages.scoring.panels import PanelScores
-from storyreel.stages.scoring.records import ClipScore, FilmScore
+from storyreel.stages.scoring.records import FilmScore, ShotScore
 
 
-def score_film(story_id: str, panels: PanelScores, clips: Sequence[ClipScore]) -> FilmScore:
+def score_film(story_id: str, panels: PanelScores, clips: Sequence[ShotScore]) -> FilmScore:
     """The score of a story from those of its panels, at least one, and of its clips."""
     jumps = chain.from_iterable((clip.start_jump, clip.end_jump) for clip in clips)
     joins = [clip.join_jump for clip in clips if clip.join_jump is not None]

@@ -70,7 +70,7 @@ class PanelScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipScore:
+class ShotScore:
     """One clip. Where a model rendered no frame (cut, hold, dissolve) only `static` is judged, and
     not that of a cut.
 
@@ -174,7 +174,7 @@ class StoryScores:
 
     story_id: str
     panels: tuple[PanelScore, ...]
-    clips: tuple[ClipScore, ...]
+    clips: tuple[ShotScore, ...]
     film: FilmScore
     features: File
 

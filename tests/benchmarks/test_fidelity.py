@@ -336,7 +336,7 @@ def test_values_of_one_story_count_as_one_witness() -> None:
     assert _width(grouped) > 2 * _width(alone)
 
 
-def _width(estimate: summaries.Estimate) -> float:
+def _width(estimate: summaries.MeanEstimate) -> float:
     assert estimate.low is not None
     assert estimate.high is not None
     return estimate.high - estimate.low

@@ -21,7 +21,7 @@ MIN_GROUPS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class MeanEstimate:
     """A mean over `count` values of `num_groups` groups; the interval is null for one group."""
 
     mean: float
@@ -59,7 +59,7 @@ class BootstrapMean:
         self._count += of_group.size
         self._num_groups += 1
 
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> MeanEstimate | None:
         """The mean so far; none before the first value."""
         if not self._count:
             return None
@@ -68,7 +68,7 @@ class BootstrapMean:
             filled = self._counts > 0
             means = self._totals[filled] / self._counts[filled]
             low, high = map(float, np.percentile(means, INTERVAL))
-        return Estimate(
+        return MeanEstimate(
             mean=float(self._total / self._count),
             low=low,
             high=high,
@@ -77,7 +77,9 @@ class BootstrapMean:
         )
 
 
-def mean_interval(values: Iterable[float], groups: Iterable[str] | None = None) -> Estimate | None:
+def mean_interval(
+    values: Iterable[float], groups: Iterable[str] | None = None
+) -> MeanEstimate | None:
     """The mean of values and its 95 % bootstrap interval; none without values.
 
     For what one method costs against another, give it the differences, pair by pair.

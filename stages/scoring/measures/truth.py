@@ -154,7 +154,7 @@ class TruthEstimator(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @torch.inference_mode()
     def look(self, pictures: Pictures) -> list[Seen]:
-        """Estimate the contents of pictures; those of another size are resized."""
+        """MeanEstimate the contents of pictures; those of another size are resized."""
         seen: list[Seen] = []
         for start in range(0, len(pictures), BATCH_SIZE):
             images = self._prepared(pictures[start : start + BATCH_SIZE])

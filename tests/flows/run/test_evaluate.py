@@ -21,7 +21,7 @@ from storyreel.flows.job.retention import remove_finished_intermediates
 from storyreel.stages.output.manifests import read_manifest, read_manifests, write_manifest
 from storyreel.stages.output.records import Clip, Film, Panel
 from storyreel.stages.output.storage import Output
-from storyreel.stages.scoring.records import ClipScore, FilmScore, JobScore, PanelScore
+from storyreel.stages.scoring.records import FilmScore, JobScore, PanelScore, ShotScore
 from tests.flows.inline import InlineRunner, lay_out, render_inline
 from tests.stages.tiny import save_tiny_clip
 
@@ -84,7 +84,7 @@ def test_every_panel_clip_and_film_is_scored_and_the_means_are_theirs(
     found = evaluate(job, clip)
     output = Output(str(job))
     panels = list(read_manifests(output, "scores_panels", PanelScore))
-    clips = list(read_manifests(output, "scores_clips", ClipScore))
+    clips = list(read_manifests(output, "scores_clips", ShotScore))
     films = list(read_manifests(output, "scores_films", FilmScore))
     rendered = [(p.story_id, p.keyframe_index) for p in read_manifests(output, "panels", Panel)]
     assert [(p.story_id, p.keyframe_index) for p in panels] == rendered
@@ -105,7 +105,7 @@ def test_every_panel_clip_and_film_is_scored_and_the_means_are_theirs(
 
 def test_the_table_names_every_figure_and_is_not_mixed_into_json(job: Path, clip: Path) -> None:
     shown = run(job, clip).stdout
-    for record in (PanelScore, ClipScore, FilmScore):
+    for record in (PanelScore, ShotScore, FilmScore):
         for field in fields(record)[3:]:
             assert (field.name in shown) == (not field.name.startswith("seen_"))
     assert "3 stories scored" in shown
