@@ -10,7 +10,7 @@ from storyreel.cluster.nodes import is_alive
 from storyreel.cluster.work import Problem
 
 OUT_OF_MEMORY_SIGN = "running low on memory"
-"""In what Ray says of an actor that it killed because its node had no memory left."""
+"""Part of Ray's message about an actor that it killed because its node ran out of memory."""
 
 
 def has_died(answer: Future[Any]) -> bool:

@@ -32,7 +32,7 @@ class PoolConfig(Settings):
     resources: Mapping[str, NonNegativeFloat] = {}
     """What else an actor reserves of what the cluster's nodes were started with."""
     max_attempts: int = Field(default=3, ge=1)
-    """How often a unit is tried, each time on another worker, before it is given up."""
+    """Attempts of a unit, each on another worker, before it fails."""
     unit_timeout_s: float = Field(default=3600.0, gt=0)
     """Time after which a unit counts as hanging: its worker is killed and replaced, seconds."""
     step_timeout_s: float = Field(default=600.0, gt=0)

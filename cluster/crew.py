@@ -136,7 +136,7 @@ class Crew:
         self._limit = limit
 
     def fit(self, num_units: int) -> None:
-        """Let go whom the pool has too many; start whom it lacks for so many units, in time."""
+        """Stop surplus actors; start missing ones for so many units, each after its delay."""
         self._release()
         wanted = min(self._limit, num_units)
         while len(self._members) < wanted and time.monotonic() >= self._start_after:
@@ -275,7 +275,10 @@ def check_placeable(name: str, config: PoolConfig) -> None:
 
 
 def suits(entry: Entry, member: Member, placed: list[Member]) -> bool:
-    """Not where the unit failed: not on that worker, nor on that node while there is another."""
+    """Return whether an actor may take a unit.
+
+    Not the actor on which it failed; nor one on the same node, while there is another node.
+    """
 
     def is_elsewhere(other: Member) -> bool:
         return other.name not in entry.failed_on and other.node not in entry.failed_nodes

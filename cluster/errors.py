@@ -37,7 +37,7 @@ class ErrorClass(StrEnum):
 
 
 class PoolEndedError(StoryreelError, RuntimeError):
-    """A pool is over: closed, or unable to go on; its message says why."""
+    """The pool was closed or cannot continue; the message says why."""
 
 
 def classify(error: Exception) -> ErrorClass:

@@ -22,7 +22,7 @@ class Pool:
     """Actors around some stages; needs a connected Ray.
 
     Actors are started when there is work for them. A unit is in flight on one actor at a time, and
-    an actor has one unit; a unit that fails is tried again on another actor, and given up with a
+    an actor has one unit; a unit that fails is tried again on another actor, and abandoned with a
     `Failure` in the end. Nothing a single unit does ends the pool.
     """
 

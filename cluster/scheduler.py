@@ -33,7 +33,7 @@ MIN_UNITS = 20
 """Units that a pool counts with at least before the share of failed ones says anything."""
 
 ASK_AGAIN_S = 1.0
-"""Time after which is asked again whether a stage may go on, seconds."""
+"""Seconds between two checks of whether a stage may start units."""
 
 UNUSABLE = frozenset({ErrorClass.WORKER_DIED, ErrorClass.TIMEOUT, ErrorClass.CUDA_STICKY})
 """Failures after which the actor is replaced at once."""
@@ -43,9 +43,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callbacks:
-    """Whom a pool asks and tells, in its own thread; both are quick.
+    """Functions that the pool's thread calls; both must return quickly.
 
-    `admit` says whether a unit of that stage may be handed out now; `measured` is told the stage of
+    `admit` returns whether a unit of that stage may start now; `measured` receives the stage of
     a unit that was committed, and the seconds it took on its worker.
     """
 
@@ -75,9 +75,9 @@ class Scheduler:
         self._ended: Exception | None = None
 
     def post(self, entry: Entry) -> None:
-        """Leave a unit with the pool; may be called from any thread."""
+        """Add a unit to the pool; may be called from any thread."""
         self._messages.put(partial(self._accept, entry))
-        if self._ended is not None:  # set before the thread's last look at its messages
+        if self._ended is not None:  # the thread reads its messages once more after setting this
             self._drain_messages()
 
     def post_resize(self, num_actors: int) -> None:
@@ -89,16 +89,18 @@ class Scheduler:
         self._messages.put(self._cancel if cancel else self._drain)
 
     def run(self) -> None:
-        """Work until the pool is closed or cannot go on; the body of the pool's thread."""
+        """Run the pool until it is closed or cannot continue; the body of its thread."""
         ended = self._work()
         in_flight = self._crew.entries()
         self._end(ended)
-        if not isinstance(ended, _StorageGoneError):  # else each record would wait as long again
-            for entry in in_flight:  # it was we who ended the attempt
+        if not isinstance(
+            ended, _StorageGoneError
+        ):  # otherwise every record would wait for storage again
+            for entry in in_flight:  # the pool ended the attempt, so it must not count
                 record_attempt(self._output, entry.work.unit, entry.attempts)
 
     def _work(self) -> PoolEndedError:
-        """Serve until the pool is closed or cannot go on; returns why."""
+        """Process messages until the pool is closed or cannot continue; returns the reason."""
         try:
             while self._open or not self._draining:
                 self._listen(self._dispatch())
@@ -107,7 +109,9 @@ class Scheduler:
         except PoolEndedError as error:
             logger.error("%s", error)
             return error
-        except Exception as error:  # storage or Ray is gone: whoever waits for a unit is told
+        except (
+            Exception
+        ) as error:  # storage or Ray is gone; the futures of all open units must be resolved
             logger.exception("pool %s: cannot go on", self._name)
             kind = _StorageGoneError if classify(error) is ErrorClass.STORAGE else PoolEndedError
             ended = kind(f"pool {self._name}: cannot go on: {describe(error)}")
@@ -116,7 +120,7 @@ class Scheduler:
         return PoolEndedError(f"pool {self._name}: is closed")
 
     def _listen(self, ask_again_s: float) -> None:
-        """Do what the next message says; if there is none, see what should have come by now."""
+        """Handle the next message, or expired deadlines if there is none."""
         self._crew.excuse(time.monotonic() - self._listened_at)
         timeout = min(self._crew.next_deadline() - time.monotonic(), ask_again_s, 3600.0)
         try:
@@ -156,7 +160,7 @@ class Scheduler:
             raise _CancelledError(f"pool {self._name}: is closed")
 
     def _dispatch(self) -> float:
-        """Hand out what can be; returns the seconds after which to try again."""
+        """Assign waiting units to idle actors; returns the seconds until the next attempt."""
         self._drop_cancelled()
         waiting = self._queue.stages()
         admitted = [stage for stage in waiting if self._callbacks.admit(stage)]
@@ -170,7 +174,7 @@ class Scheduler:
         return math.inf if admitted == waiting else ASK_AGAIN_S
 
     def _fits(self, member: Member) -> Callable[[Entry], bool]:
-        """Says of a unit whether the actor can have it now."""
+        """Return a predicate: may the actor take this unit now?"""
         placed = self._crew.placed()
         suspected = any(map(self._is_suspect, self._crew.entries()))
 
@@ -183,7 +187,7 @@ class Scheduler:
         """True if earlier runs ended while the unit ran, and one more such end would be its last.
 
         One of several such units may have ended the runs: they go one at a time, so that the others
-        are not given up with it.
+        do not fail with it.
         """
         return entry.work.attempts > 0 and entry.attempts + 1 >= self._config.max_attempts
 
@@ -192,7 +196,7 @@ class Scheduler:
             self._open.difference_update(self._queue.remove_cancelled())
 
     def _make_room(self) -> bool:
-        """Let an idle actor go where a unit has failed on all there are; another one comes."""
+        """Remove an idle actor if a unit has failed on all of them: a new one takes its place."""
         names = {member.name for member in self._crew.placed()}
         idle = self._crew.idle()
         stuck = bool(idle) and any(names <= entry.failed_on for entry in self._queue.failed())
@@ -202,7 +206,7 @@ class Scheduler:
 
     def _answered(self, member: Member, call: Call, answer: Future[Any]) -> None:
         if member not in self._crew:
-            return  # it was killed meanwhile; if it did its unit, the commit says the same
+            return  # it was killed meanwhile; if it finished its unit, there is a commit record
         if has_died(answer):
             member.alive = False
         result = outcome(answer, member.node)
@@ -251,7 +255,7 @@ class Scheduler:
     def _beaten(self, member: Member, result: Pulse | Problem) -> None:
         if isinstance(result, Pulse):
             self._crew.follow(member, result)
-        elif member.entry is None:  # else the unit's own answer tells of the death
+        elif member.entry is None:  # otherwise the answer of the unit's own call reports the death
             logger.warning("%s: died idle: %s", member.label, result.message)
             self._crew.remove(member)
 

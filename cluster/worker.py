@@ -56,7 +56,7 @@ class Worker:
         """Construct the stages; returns the worker's name with its node, or what went wrong."""
         try:
             self._stages = {name: factory() for name, factory in self._factories.items()}
-        except Exception as error:  # whatever a model raises while it loads is told to the pool
+        except Exception as error:  # any error of loading is reported to the pool, which decides
             logger.exception("%s: cannot load its stages", self._name)
             return Problem(error_class=ErrorClass.MODEL_LOAD, message=describe(error))
         return self._name

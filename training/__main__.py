@@ -1,6 +1,6 @@
 """`python -m training --config FILE`: train the pocket family from nothing, stage by stage.
 
-A stopped run goes on from its last checkpoint; a finished stage is not repeated. Started by
+An interrupted run continues from its last checkpoint; a finished stage is not repeated. Started by
 `torchrun --nproc-per-node N -m training`, N processes share the work of every stage.
 """
 
@@ -35,7 +35,7 @@ class TrainingRun:
     """One training run; what a stage needs is made, or read from the work folder, when asked."""
 
     def __init__(self, config: TrainingConfig, work: Path) -> None:
-        """Begin a run, or go on with the one in the folder.
+        """Begin a run, or continue the one in the folder.
 
         Raises:
             ValueError: the folder holds a run of another configuration.
@@ -149,8 +149,8 @@ def _claim(path: Path, config: TrainingConfig) -> None:
     make_once(path, write)
     if path.read_text(encoding="utf-8") != settings:
         raise ValueError(
-            f"--work {path.parent}: holds a run of another configuration ({path.name}); go on with"
-            " that one, or name another folder"
+            f"--work {path.parent}: holds a run of another configuration ({path.name});"
+            " continue with that one, or name another folder"
         )
 
 

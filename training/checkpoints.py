@@ -1,4 +1,4 @@
-"""The optimisation loop of every stage and the file it goes on from.
+"""The optimisation loop of every stage and its checkpoint file.
 
 A step's batch, noise and dropout come from a generator seeded with (seed, step, rank), so that a
 run that was stopped and continued sees what an undisturbed run sees. Checkpoints are safetensors.
@@ -137,4 +137,4 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         param_groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": param_groups})
-        logger.info("%s goes on from step %d", self.path.stem, self.step)
+        logger.info("%s continues from step %d", self.path.stem, self.step)

@@ -39,7 +39,7 @@ class StageConfig(Section):
     """Share of the steps, at the end, in which the rate falls linearly to zero."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     checkpoint_every: PositiveInt = 200
-    """Steps between checkpoints; a stopped run goes on from the last one."""
+    """Steps between checkpoints; an interrupted run continues from the last one."""
 
 
 class TokenizerConfig(Section):

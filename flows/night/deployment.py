@@ -81,7 +81,7 @@ def job(  # noqa: PLR0913, PLR0917, a form in the UI
     priority: Annotated[int | None, Field(ge=1, le=9)] = None,
     window: str | None = None,
 ) -> State[Any]:
-    """Render the stories of an input to films; the same job goes on where it stopped.
+    """Render the stories of an input to films; the same job continues where it stopped.
 
     Args:
         input_url: Stories as JSONL, CSV, Parquet, YAML or text; a file, a folder or a URL that this
@@ -169,7 +169,7 @@ def _told(tried: dict[str, State[Any]]) -> State[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A submitted job that has work left and may go on."""
+    """A submitted job that has work left and may continue."""
 
     job: Job
     config: RenderConfig

@@ -62,7 +62,7 @@ def serve(config: ServerConfig, console: Console) -> None:
 
     Args:
         config: where to listen, keep data, and may write.
-        console: is told where to look.
+        console: receives the addresses.
 
     Raises:
         ValueError: the password file cannot be used.
@@ -219,7 +219,7 @@ def _put_back_interrupted_runs(config: ServerConfig, since: datetime) -> None:
     with connected_to(config) as client:
         for run in read_interrupted_runs(client, since):
             state: State[None] = Scheduled(
-                message="The server was stopped; goes on when it is started."
+                message="The server was stopped; the job continues when it is started again."
             )
             disown_flow_run(client, run.id)
             client.set_flow_run_state(run.id, state, force=True)

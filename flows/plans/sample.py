@@ -115,7 +115,7 @@ def decide_at_terminal(job: Job, console: Console) -> bool:
     console.print(told, markup=False, highlight=False, soft_wrap=True)
     if not (sys.stdin.isatty() and console.is_terminal):
         console.print(
-            f"`storyreel approve {job.output.url}` lets the next run go on, `reject` ends the job",
+            f"`storyreel approve {job.output.url}` continues the job, `reject` ends it",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -44,7 +44,7 @@ def own_flow_run() -> Iterator[None]:
     The tag is removed in the end, because another process may continue the run.
     """
     run_id = UUID(flow_run.id)
-    # Without the server a run goes on untagged; Prefect's heartbeats still tell if it dies.
+    # Without the server a run continues untagged; Prefect's heartbeats still tell if it dies.
     with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
         _tag(client, run_id, process_tags())
     try:

@@ -94,7 +94,7 @@ def stages_of(job: Job, shard: Shard, config: RenderConfig) -> list[StageOfShard
 
 
 class UnitRunner(Protocol):
-    """Runs the units that are left of a stage, and is told how it goes."""
+    """Runs the remaining units of a stage and receives their progress."""
 
     def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:
         """Queue a unit; the future is cancelled if the run ends before the unit has started."""

@@ -2,7 +2,7 @@
 
 Everything is computed from the job's output (its published status while it runs, its manifests at
 the end), never counted here, so that whatever the Prefect server missed is put right by the next
-update. The server is a view: while it is away the render goes on.
+update. The server is a view: while it is away the render continues.
 """
 
 import base64
@@ -100,7 +100,7 @@ class _Page:
         """Show something, or nothing while the server is away.
 
         Returns:
-            Whether that is over: it is shown, or what it belongs to was deleted in the UI.
+            True if nothing is left to do: it is shown, or its run was deleted in the UI.
         """
         try:
             with get_client(sync_client=True) as client:

@@ -60,7 +60,7 @@ def _requests(status: JobStatus) -> Iterator[str]:
     """The settings of the control record that differ from the defaults."""
     control = status.control
     if control["paused"]:
-        yield "paused; `storyreel resume` lets it go on"
+        yield "paused; `storyreel resume` continues it"
     if control["cancel"] != "no":
         yield f"cancelled ({control['cancel']}); `storyreel resume` takes it back"
     if control["approval"] != "not_needed":

@@ -43,6 +43,6 @@ def _left_out(evaluation: Evaluation) -> str:
     reasons = {
         f"{len(evaluation.unfinished)} shards are not rendered yet": evaluation.unfinished,
         f"{evaluation.num_failures} stories have no film": evaluation.num_failures,
-        f"{evaluation.num_removed} stories' keyframes were let go": evaluation.num_removed,
+        f"{evaluation.num_removed} stories' keyframes were removed": evaluation.num_removed,
     }
     return "".join(f"; {reason}" for reason, count in reasons.items() if count)

@@ -32,7 +32,10 @@ Part = str | Mention
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Markup:
-    """A panel's words in order, its caption (None: not stated) and whether nobody may be in it."""
+    """The words of a panel in order.
+
+    `caption` is `None` if not stated; `no_character`: nobody may be in the picture.
+    """
 
     parts: tuple[Part, ...]
     caption: str | None

@@ -1,6 +1,6 @@
 """Reads stories from JSONL, CSV, Parquet, YAML and plain text, row after row, from any fsspec URL.
 
-A row that cannot become a story is a `Rejection`; the rows around it go on.
+A row that cannot become a story is a `Rejection`; the other rows are read.
 """
 
 import codecs
@@ -125,7 +125,7 @@ def _rows(filesystem: Any, path: str) -> Iterator[Row]:
 
 def _is_of_storage(error: Exception) -> bool:
     """True if reading failed for a reason other than the file's content."""
-    # What Arrow says of a damaged file is an OSError too, a plain one.
+    # Arrow reports a damaged file as a plain OSError, without an errno.
     damaged = type(error) is OSError and error.errno is None
     return is_passing(error) or (isinstance(error, OSError) and not damaged)
 

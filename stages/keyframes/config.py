@@ -110,8 +110,8 @@ class KeyframesConfig(Settings):
     scheduler: SchedulerConfig = SchedulerConfig()
     consistency: ConsistencyConfig = ConsistencyConfig()
     image_prompt: ImagePromptConfig | None = None
-    """None: prompts are text alone."""
+    """Default: text prompts only."""
     controlnet: ControlNetConfig | None = None
-    """None: panels must not have control images."""
+    """Default: no ControlNet; control images of panels are refused."""
     batch_size: int = Field(default=4, ge=1)
     """Panels of one model call wherever panels do not have to run together."""

@@ -231,7 +231,7 @@ class Denoiser:
 def passes(
     config: KeyframesConfig, story: StoryLatents, step_index: int, branches: tuple[int, ...]
 ) -> Iterator[Pass]:
-    """The UNet calls of a step, in order: whoever is read runs before whoever reads."""
+    """The UNet calls of a step, in order: panels that are read run before those that read them."""
     num_anchors, num_all = story.num_anchors, story.num_anchors + story.num_panels
     consistency = config.consistency
     if not consistency.is_active(step_index, config.num_inference_steps):

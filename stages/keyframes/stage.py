@@ -247,7 +247,7 @@ def _load_control(pipeline: Any, config: KeyframesConfig) -> ControlNetGuide | N
 
 
 def _without_absent_characters(unit: KeyframesUnit) -> KeyframesUnit:
-    """The unit without the reference images of characters whom no panel shows."""
+    """Drop the reference images of characters that no panel shows."""
     present = {character for panel in unit.panels for character in panel.characters}
     images = tuple(image for image in unit.reference_images if image.character in present)
     return replace(unit, reference_images=images)

@@ -54,7 +54,7 @@ def consistent_self_attention(
     Args:
         query, key, value: (G, P, H, N, D).
         positions: (P, S), the sampled tokens of each panel, the same in each branch and head.
-        views: who reads whom; together they hold every panel.
+        views: which panels read which; together they contain every panel.
 
     Returns:
         (G, P, H, N, D).

@@ -64,7 +64,7 @@ class PartConfig(Settings):
     """The location of a model beside the text-to-image pipeline."""
 
     path: str | None = None
-    """A bundled folder, a local folder, or a repository of the hub; none: that of the model."""
+    """A bundled folder, a local folder, or a repository of the hub; default: the model's."""
     subfolder: str | None = None
     """Folder of the part below `path`."""
     revision: str | None = None

@@ -49,7 +49,7 @@ class MotionSchedulerConfig(SchedulerConfig):
 
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] | None = None
     """The noise schedule, where the motion adapter was trained with another one than the image
-    model: "linear" for AnimateDiff's published adapters; none: that of the image model."""
+    model: "linear" for AnimateDiff's published adapters; default: the image model's."""
 
     def options(self) -> dict[str, Any]:
         """As for keyframes, and the noise schedule where the adapter has its own."""

@@ -55,7 +55,7 @@ class _Stage:
 def carry_on(
     panels: tuple[PanelInput, ...], characters: tuple[Character, ...]
 ) -> tuple[PanelInput, ...]:
-    """Name the characters whom pronouns mean, in the panels that name nobody.
+    """Resolve pronouns in the panels that name nobody.
 
     After "[Ann] runs.", "Then she sits." becomes "Then [Ann] sits." and "Her hat flies." becomes
     "[Ann], her hat flies."; the captions stay. A story's only character, named nowhere, is in
@@ -198,5 +198,5 @@ def _with_subject(words: str, tags: str, num_names: int) -> str:
 
 
 def _going_on(words: str) -> str:
-    """A sentence as it goes on after a name, as markup."""
+    """A sentence as it continues after a name, as markup."""
     return escape(words if re.match(r"I\b", words) else words[:1].lower() + words[1:])

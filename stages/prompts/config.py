@@ -74,7 +74,7 @@ class PromptsConfig(Settings):
     language: str = "en"
     """Language of the prose, for sentence ends: an ISO 639-1 code that pysbd knows."""
     duration_s: Annotated[float, Field(gt=0, le=3600)] | None = None
-    """Least length of a film in seconds where the story states none; None: one beat per panel."""
+    """Least length of a film in seconds if the story states none; `None`: one beat per panel."""
     max_panel_words: Annotated[int, Field(ge=5)] = 40
     """Longer sentences are split where a clause ends."""
     min_panel_words: Annotated[int, Field(ge=1)] = 2
@@ -84,7 +84,7 @@ class PromptsConfig(Settings):
     dissolve_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Length of a dissolve in seconds."""
     style: str = ""
-    """Style of stories that state none: free text, or the name of a style."""
+    """Default style: free text, or the name of a style."""
     negative_prompt: str = ""
     """Negative prompt of stories that state none."""
     styles: dict[str, Style] = Field(default_factory=dict)

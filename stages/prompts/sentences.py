@@ -28,7 +28,7 @@ def split_sentences(text: str, language: str) -> list[str]:
 
 
 def split_clauses(sentence: str) -> tuple[str, str] | None:
-    """The two parts of a sentence, cut nearest its middle where a clause ends; None: nowhere."""
+    """Cut a sentence at the clause boundary nearest its middle; `None` if there is none."""
     cuts = [found for found in _CLAUSE_END.finditer(sentence) if _is_safe(sentence, found.start())]
     if not cuts:
         return None

@@ -20,7 +20,7 @@ class ScoringConfig(Settings):
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
     truth_estimator: PartConfig | None = None
     """Estimator of who a picture shows, doing what, where and in which clothes. There is one for
-    the pocket world; none: nobody asks."""
+    the pocket world; default: nothing is estimated."""
     masks: str | None = None
     """Folder or URL with a grey PNG `STORY/0000.png` for each keyframe, white where its characters
     are; they are cut out before they are compared. Where there is none, the whole picture counts.

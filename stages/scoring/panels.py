@@ -36,7 +36,7 @@ class PanelScores:
     Attributes:
         characters: the similarity of every pair that should show the same character.
         copies: of every pair with different prompts, whether the one copies the other.
-        same_characters, same_clothes: what an estimator of the truth says of every pair that should
+        same_characters, same_clothes: the estimator's judgement of every pair that should
             show the same character; empty without one.
         features: the image embeddings of all of them, summed up.
     """

@@ -183,7 +183,7 @@ def train_clip(
     clips: Pictures,
     directory: Path,
 ) -> ClipModels:
-    """Train, or go on training, both encoders; the heads are dropped at the end."""
+    """Train or continue to train both encoders; the heads are dropped at the end."""
     modules = nn.ModuleDict(
         {
             "text_encoder": build_text_encoder(config.clip, tokenizer),

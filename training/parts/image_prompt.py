@@ -133,7 +133,7 @@ def _view(image: Tensor, share: list[float], min_crop: float) -> Tensor:
 def train_image_prompt(
     config: TrainingConfig, unet: Any, clip: ClipModels, images: EncodedImages, directory: Path
 ) -> nn.ModuleDict:
-    """Train, or go on training, an adapter for `unet`, which stays as it is."""
+    """Train or continue to train an adapter for `unet`, which stays as it is."""
     unet = copy.deepcopy(unet).to(config.device).eval().requires_grad_(requires_grad=False)
     embedding_dim: int = clip.image_encoder.config.projection_dim
     adapter = build_adapter(unet, embedding_dim).to(config.device)

@@ -211,7 +211,7 @@ def build_predictor(config: TrainingConfig, clip: ClipModels) -> SemanticMotionP
 def train_images(
     config: TrainingConfig, clip: ClipModels, images: EncodedImages, directory: Path
 ) -> tuple[Any, nn.Module]:
-    """Train, or go on training, the UNet and the projection of image tokens."""
+    """Train or continue to train the UNet and the projection of image tokens."""
     unet = build_unet(
         config.images,
         latent_channels=images.latents.shape[1],

@@ -65,7 +65,7 @@ def inner_error(predicted: Tensor, tokens: Tensor) -> Tensor:
 def train_predictor(
     config: TrainingConfig, clip: ClipModels, clips: EncodedClips, directory: Path
 ) -> SemanticMotionPredictor:
-    """Train, or go on training, the predictor on the true tokens of in-between frames."""
+    """Train or continue to train the predictor on the true tokens of in-between frames."""
     predictor = build_predictor(config, clip)
     # The projection belongs to the UNet's training.
     predictor.projection.requires_grad_(requires_grad=False)
@@ -249,7 +249,7 @@ def train_motion(
     clips: EncodedClips,
     directory: Path,
 ) -> MotionModels:
-    """Train, or go on training, `build_joint`'s modules on images and clips together."""
+    """Train or continue to train `build_joint`'s modules on images and clips together."""
     modules = modules.to(config.device)
     trainer = Trainer(modules, config.motion, directory / "motion.safetensors", seed=config.seed)
     loss = build_joint_loss(config, modules, clip, images, clips)

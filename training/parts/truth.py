@@ -39,7 +39,7 @@ NEAR = 0.3
 MAX_DISTANCE = 0.2
 """A figure that is found farther from its place, in widths of the picture, counts as missed."""
 WHO = ("character", "action")
-"""Of `FIGURE` what is told of somebody themselves; the rest is the outfit."""
+"""The fields of `FIGURE` that describe the figure itself; the others describe its outfit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +208,7 @@ def open_reconstructed(
 def train_truth(
     config: TrainingConfig, vae: Any, pictures: Pictures, directory: Path
 ) -> TruthEstimator:
-    """Train, or go on training, the estimator."""
+    """Train or continue to train the estimator."""
     estimator = build_estimator(config.truth, config.world.image_size)
     modules = nn.ModuleDict({"estimator": estimator}).to(config.device)
     trainer = Trainer(modules, config.truth, directory / "truth.safetensors", seed=config.seed)

@@ -79,7 +79,7 @@ def latent_scale(vae: Any, pictures: Pictures) -> float:
 
 
 def train_vae(config: TrainingConfig, pictures: Pictures, directory: Path) -> Any:
-    """Train, or go on training, the autoencoder; its `scaling_factor` is set."""
+    """Train or continue to train the autoencoder; its `scaling_factor` is set."""
     vae = train_encoder(config, pictures, directory)
     return train_decoder(config, vae, pictures, directory)
 
