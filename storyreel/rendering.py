@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from storyreel.flows.job.config import load_config
+from storyreel.stages.films.rendered_stories import RenderedStory
 from storyreel.stages.films.stage import FilmsStage
-from storyreel.stages.films.storyboards import RenderedStory
 from storyreel.stages.input.references import References
 from storyreel.stages.input.story_rows import to_story
 from storyreel.stages.keyframes.stage import KeyframesStage
@@ -180,12 +180,12 @@ class Renderer:
     def _assemble(
         self, storyboard: Storyboard, keyframes: Sequence[Keyframe], clips: Sequence[Clip]
     ) -> Film:
-        rendered = RenderedStory(
-            story_id=storyboard.story_id,
+        rendered = RenderedStory.of(
+            storyboard.story_id,
             panels=storyboard.panels,
             shots=storyboard.shots,
-            keyframes=tuple(keyframes),
-            clips=tuple(clips),
+            keyframes=keyframes,
+            clips=clips,
         )
         return self._films_stage.film_of(rendered, fingerprint=NOT_A_JOB)
 

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from storyreel.stages.films.frames import clip_frames
-from storyreel.stages.films.storyboards import RenderedShard, RenderedStory, naming
+from storyreel.stages.films.rendered_stories import RenderedShard, RenderedStory, naming
 from storyreel.stages.models.loading import load_part
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.storage import Output
