@@ -1,9 +1,11 @@
 """The arguments of the stages after prompts: plain values, importable without a model."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Keyframe, Panel, Shot
+from storyreel.stages.output.records import Keyframe, Panel, Shot, Story
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,16 @@ class KeyframesUnit:
     story_id: str
     panels: tuple[Panel, ...]
     reference_images: tuple[ReferenceImage, ...]
+
+    @classmethod
+    def of(cls, story: Story, panels: Iterable[Panel]) -> Self:
+        """The unit of a story whose pictures have been copied into the output."""
+        images = tuple(
+            ReferenceImage(character=character.name, path=character.reference_image)
+            for character in story.characters
+            if character.reference_image is not None
+        )
+        return cls(story_id=story.story_id, panels=tuple(panels), reference_images=images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

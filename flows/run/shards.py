@@ -32,7 +32,7 @@ from storyreel.stages.output.records import (
     Storyboard,
 )
 from storyreel.stages.output.storage import Output
-from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit, ReferenceImage
+from storyreel.stages.units import FilmUnit, KeyframesUnit, MotionUnit
 
 POOL_OF_STAGE = {
     "prompts": "assembly",
@@ -114,18 +114,10 @@ class ShardPipeline:
         self._write("shots", Shot, (shot for s in ordered for shot in s.shots))
 
     def _keyframes(self) -> list[Unit]:
-        references = {story.story_id: _references(story) for story in self._read("stories", Story)}
+        stories = {story.story_id: story for story in self._read("stories", Story)}
         panels = _by_story(self._read("panels", Panel))
         return [
-            self._unit(
-                "keyframes",
-                story_id,
-                KeyframesUnit(
-                    story_id=story_id,
-                    panels=tuple(of_story),
-                    reference_images=references[story_id],
-                ),
-            )
+            self._unit("keyframes", story_id, KeyframesUnit.of(stories[story_id], of_story))
             for story_id, of_story in panels.items()
         ]
 
@@ -254,11 +246,3 @@ def _by_story(panels: Iterable[Panel]) -> dict[str, list[Panel]]:
 def _located(failure: Failure, story: Story) -> Failure:
     """The failure with the place in the input that its story came from."""
     return replace(failure, source_file=story.source_file, source_row=story.source_row)
-
-
-def _references(story: Story) -> tuple[ReferenceImage, ...]:
-    return tuple(
-        ReferenceImage(character=character.name, path=character.reference_image)
-        for character in story.characters
-        if character.reference_image is not None
-    )

@@ -7,6 +7,7 @@ Readers take the newest.
 import io
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -66,19 +67,40 @@ def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
         ValueError: it is not a manifest of this record, or names places outside the output.
     """
     content = output.read(path)
-    try:
-        # In this thread alone: manifests are small, each of Arrow's threads would keep memory for
-        # itself, and one that still holds `content` when the interpreter ends aborts the process.
-        # `pq.read_table` would go through Arrow's datasets, and they through its threads.
-        with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
-            rows = file.read(use_threads=False).to_pylist()
-        records = [from_row(record, row) for row in rows]
+    with _readable(path):
+        records = [from_row(record, row) for row in _parse(content).to_pylist()]
         for read in records:
             check_places(read)
-    # Arrow meets damaged bytes with many exceptions, of which only some are its own.
+    return records
+
+
+def read_table(output: Output, path: str) -> pa.Table:
+    """The columns of a manifest as they are, without a check of the values.
+
+    Raises:
+        FileNotFoundError: there is no such manifest.
+        ValueError: it is not a Parquet file.
+    """
+    content = output.read(path)
+    with _readable(path):
+        return _parse(content)
+
+
+def _parse(content: bytes) -> pa.Table:
+    # In this thread alone: manifests are small, each of Arrow's threads would keep memory for
+    # itself, and one that still holds `content` when the interpreter ends aborts the process.
+    # `pq.read_table` would go through Arrow's datasets, and they through its threads.
+    with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
+        return file.read(use_threads=False)
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Name the manifest in errors; Arrow has many for damaged bytes, some of them not its own."""
+    try:
+        yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable manifest: {error}") from error
-    return records
 
 
 def newest_manifests(output: Output, table: str) -> list[str]:
