@@ -1,11 +1,11 @@
 """The arguments that stages are called with: plain values, importable without torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Keyframe, Panel, Shot
+from storyreel.stages.output.records import Keyframe, Panel, Shot, Story
 
 Stage: TypeAlias = Callable[[Any], tuple[Any, ...]]
 """Does the work of one unit: publishes its files and returns their records."""
@@ -33,6 +33,16 @@ class KeyframesUnit:
     story_id: str
     panels: tuple[Panel, ...]
     reference_images: tuple[ReferenceImage, ...]
+
+    @classmethod
+    def of(cls, story: Story, panels: Iterable[Panel]) -> Self:
+        """The unit of a story whose pictures have been copied into the output."""
+        images = tuple(
+            ReferenceImage(character=character.name, path=character.reference_image)
+            for character in story.characters
+            if character.reference_image is not None
+        )
+        return cls(story_id=story.story_id, panels=tuple(panels), reference_images=images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

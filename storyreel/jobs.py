@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storyreel.flows.audit.problems import Audit
 from storyreel.flows.audit.verify import verify as audit
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.status import JobStatus, read_status
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.manifests import newest_manifests, read_manifests
-from storyreel.stages.output.records import Failure, Film
+from storyreel.stages.output.manifests import STORIES, newest_manifests, read_manifests, read_table
+from storyreel.stages.output.records import Failure, Film, Story, schema_of
 from storyreel.stages.output.storage import Output
+
+SEALS = "scores"
+"""A folder beside the tables: the seals of evaluations, which are not Parquet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class OpenedJob:
 
     def status(self) -> JobStatus:
         """The progress of each stage in units, the job's phase, and its latest failures."""
-        return read_status(self._job)
+        # Read anew: `retry` opens further generations of the job's shards.
+        return read_status(read_job(self._job.output))
 
     def films(self) -> list[Film]:
         """The films of the finished shards; their paths are relative to the output."""
@@ -64,15 +67,22 @@ class OpenedJob:
             name: stories, panels, shots, keyframes, clips, films, failures, or after `evaluate`
                 scores_panels, scores_clips, scores_films.
 
+        Returns:
+            One row per record; no rows while no shard has finished that stage.
+
         Raises:
-            ValueError: the job has no such manifest yet.
+            ValueError: there is no such table, or a manifest cannot be read.
         """
         output = self._job.output
+        records = {STORIES: Story, **self._job.stages.records}
+        known = records.keys() | set(output.names("manifests")) - {SEALS}
+        if name not in known:
+            allowed = ", ".join(sorted(known))
+            raise InputError(f"table {name!r}: not at {self.url}; there are {allowed}")
         paths = newest_manifests(output, name)
         if not paths:
-            there = ", ".join(output.names("manifests"))
-            raise InputError(f"table {name!r}: no manifest at {self.url}; there are {there}")
-        tables = [pq.read_table(pa.BufferReader(output.read(path))) for path in paths]
+            return schema_of(records[name]).empty_table()
+        tables = [read_table(output, path) for path in paths]
         # Shards that an earlier version sealed may have fewer columns.
         return pa.concat_tables(tables, promote_options="default")
 
@@ -90,13 +100,17 @@ def open_job(url: str) -> OpenedJob:
     return OpenedJob(read_job(Output(url)))
 
 
-def submit(
+def submit(  # noqa: PLR0913, the options of the command
     input_url: str,
     output_url: str,
     *,
     config: str = "pocket",
     profile: str | None = None,
     overrides: Sequence[str] = (),
+    limit: int | None = None,
+    sample: int | None = None,
+    priority: int | None = None,
+    window: str | None = None,
     server: str | Path | None = None,
 ) -> str:
     """Queue a job at a running `storyreel serve`.
@@ -105,6 +119,10 @@ def submit(
         input_url: stories: a file, folder or URL.
         output_url: folder or object-store URL of the job.
         config, profile, overrides: as for `Renderer`.
+        limit: take only that many input rows.
+        sample: render that many stories first, then wait for approval.
+        priority: 1 to 9; 9 runs first, the default is 5.
+        window: hours in which the job may run, such as `"22:00-06:00 Europe/Berlin"`.
         server: TOML file of the server; default: the variable STORYREEL_SERVER, else this machine.
 
     Returns:
@@ -125,5 +143,9 @@ def submit(
         config_name=config,
         profile=profile,
         overrides=tuple(overrides),
+        limit=limit,
+        sample=sample,
+        priority=priority,
+        window=window,
     )
     return submit_to(submission, server_to_talk_to(Path(server) if server else None)).url

@@ -7,26 +7,28 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import torch
 from PIL import Image
 
 from storyreel.flows.job.config import load_config
+from storyreel.flows.job.layout import check_control_images
+from storyreel.stages.films.rendered_stories import RenderedStory
 from storyreel.stages.films.stage import FilmsStage
-from storyreel.stages.films.storyboards import RenderedStory
 from storyreel.stages.input.references import References
 from storyreel.stages.input.story_rows import to_story
 from storyreel.stages.keyframes.stage import KeyframesStage
 from storyreel.stages.motion.stage import MotionStage
-from storyreel.stages.output.records import Clip, Film, Keyframe, Panel, Story, Storyboard
+from storyreel.stages.output.records import Clip, Film, Keyframe, Story, Storyboard
 from storyreel.stages.output.storage import Output
 from storyreel.stages.prompts.stage import PromptsStage
-from storyreel.stages.units import KeyframesUnit, MotionUnit, ReferenceImage
+from storyreel.stages.units import KeyframesUnit, MotionUnit
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the units that are done, and the units in all."""
@@ -38,6 +40,15 @@ def _ignore(_stage: str, _done: int, _total: int) -> None:
 
 NOT_A_JOB = "rendered without a job"
 """In the metadata of films, in place of a job's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rendered:
+    """The keyframes of a story, kept so that its film does not render them again."""
+
+    story: Story
+    storyboard: Storyboard
+    keyframes: tuple[Keyframe, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +102,9 @@ class Renderer:
         # The stages publish files; they go with this object.
         self._folder = tempfile.TemporaryDirectory(prefix="storyreel-")
         self._output = Output(self._folder.name)
-        self._references = References(f"{images}/", self._config.references, self._output.publish)
+        self._images = str(fsspec.core.url_to_fs(images)[1]).rstrip("/")
+        self._references = References(images, self._config.references, self._output.publish)
+        self._rendered: dict[str, _Rendered] = {}
 
     @cached_property
     def _prompts_stage(self) -> PromptsStage:
@@ -117,8 +130,18 @@ class Renderer:
 
     def storyboard(self, story: Story) -> Storyboard:
         """The panels of a story, one per keyframe, and the shots between them."""
-        (storyboard,) = self._prompts_stage(story)
+        return self._storyboard(self._adopt(story))
+
+    def _storyboard(self, adopted: Story) -> Storyboard:
+        (storyboard,) = self._prompts_stage(adopted)
         return storyboard
+
+    def _adopt(self, story: Story) -> Story:
+        """Copy the pictures of a story as a job does, before its panels take over their paths."""
+        check_control_images(story, self._config.keyframes)
+        if not story.source_file:  # pictures are looked for beside the story's file
+            story = replace(story, source_file=f"{self._images}/")
+        return self._references.adopt(story)
 
     def keyframes(self, story: Story) -> list[Image.Image]:
         """Render the keyframes of a story together, with Consistent Self-Attention.
@@ -130,13 +153,13 @@ class Renderer:
             ValueError: a reference image cannot be read, or the model gave no finite values.
         """
         with _num_threads(self._config.num_threads):
-            keyframes = self._render_keyframes(story, self.storyboard(story).panels)
+            keyframes = self._render_keyframes(story).keyframes
         return [self._image(keyframe) for keyframe in keyframes]
 
     def film(
         self, story: Story, path: str | Path, progress: Progress | None = None
     ) -> RenderedFilm:
-        """Render a story to a film.
+        """Render a story to a film; keyframes that were rendered before are used again.
 
         Args:
             story: what to render.
@@ -152,8 +175,8 @@ class Renderer:
         return self._copy(film, Path(path))
 
     def _render_film(self, story: Story, report: Progress) -> Film:
-        storyboard = self.storyboard(story)
-        keyframes = self._render_keyframes(story, storyboard.panels)
+        rendered = self._render_keyframes(story)
+        storyboard, keyframes = rendered.storyboard, rendered.keyframes
         report("keyframes", 1, 1)
         clips: list[Clip] = []
         for shot, (first, last) in zip(storyboard.shots, pairwise(keyframes), strict=True):
@@ -161,31 +184,31 @@ class Renderer:
             clips += self._motion_stage(unit)
             report("motion", len(clips), len(storyboard.shots))
         film = self._assemble(storyboard, keyframes, clips)
+        # Clips are lossless, far larger than the film; the keyframes may be asked for again.
+        self._output.remove_folder(f"clips/{story.story_id}")
         report("films", 1, 1)
         return film
 
-    def _render_keyframes(self, story: Story, panels: Sequence[Panel]) -> tuple[Keyframe, ...]:
-        adopted = self._references.adopt(story)
-        references = tuple(
-            ReferenceImage(character=character.name, path=character.reference_image)
-            for character in adopted.characters
-            if character.reference_image is not None
-        )
-        return self._keyframes_stage(
-            KeyframesUnit(
-                story_id=story.story_id, panels=tuple(panels), reference_images=references
-            )
-        )
+    def _render_keyframes(self, story: Story) -> _Rendered:
+        known = self._rendered.get(story.story_id)
+        if known is not None and known.story == story:
+            return known
+        adopted = self._adopt(story)
+        storyboard = self._storyboard(adopted)
+        keyframes = self._keyframes_stage(KeyframesUnit.of(adopted, storyboard.panels))
+        rendered = _Rendered(story=story, storyboard=storyboard, keyframes=keyframes)
+        self._rendered[story.story_id] = rendered
+        return rendered
 
     def _assemble(
         self, storyboard: Storyboard, keyframes: Sequence[Keyframe], clips: Sequence[Clip]
     ) -> Film:
-        rendered = RenderedStory(
-            story_id=storyboard.story_id,
+        rendered = RenderedStory.of(
+            storyboard.story_id,
             panels=storyboard.panels,
             shots=storyboard.shots,
-            keyframes=tuple(keyframes),
-            clips=tuple(clips),
+            keyframes=keyframes,
+            clips=clips,
         )
         return self._films_stage.film_of(rendered, fingerprint=NOT_A_JOB)
 

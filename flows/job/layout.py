@@ -89,7 +89,7 @@ def _with_pictures(
     if isinstance(row, Rejection):
         return row
     try:
-        _check_control(row, config)
+        check_control_images(row, config)
         return references.adopt(row)
     except ValueError as error:
         return Rejection(
@@ -100,7 +100,12 @@ def _with_pictures(
         )
 
 
-def _check_control(story: Story, config: KeyframesConfig) -> None:
+def check_control_images(story: Story, config: KeyframesConfig) -> None:
+    """Refuse control images that the configuration would ignore.
+
+    Raises:
+        InputError: a panel has a control image and there is no ControlNet; names the panel.
+    """
     for index, panel in enumerate(story.panels):
         if panel.control_image is not None and config.controlnet is None:
             raise InputError(

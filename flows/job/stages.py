@@ -25,14 +25,12 @@ from storyreel.stages.output.records import (
     Panel,
     Shot,
     ShotKind,
-    Story,
     Storyboard,
 )
 from storyreel.stages.units import (
     FilmUnit,
     KeyframesUnit,
     MotionUnit,
-    ReferenceImage,
     StageFactory,
 )
 
@@ -62,25 +60,12 @@ def _prompts_units(shard: ShardContext) -> Iterator[Unit]:
 
 def _keyframes_units(shard: ShardContext) -> Iterator[Unit]:
     """One unit a story: attention couples its panels. Stories without a storyboard have none."""
-    references = {story.story_id: _reference_images(story) for story in shard.rows(STORIES)}
+    stories = {story.story_id: story for story in shard.rows(STORIES)}
     panels: defaultdict[str, list[Panel]] = defaultdict(list)
     for panel in shard.rows("panels"):
         panels[panel.story_id].append(panel)
     for story_id, of_story in panels.items():
-        unit = KeyframesUnit(
-            story_id=story_id,
-            panels=tuple(of_story),
-            reference_images=references[story_id],
-        )
-        yield Unit(story_id=story_id, argument=unit)
-
-
-def _reference_images(story: Story) -> tuple[ReferenceImage, ...]:
-    return tuple(
-        ReferenceImage(character=character.name, path=character.reference_image)
-        for character in story.characters
-        if character.reference_image is not None
-    )
+        yield Unit(story_id=story_id, argument=KeyframesUnit.of(stories[story_id], of_story))
 
 
 def _motion_units(shard: ShardContext) -> Iterator[Unit]:

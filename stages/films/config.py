@@ -19,7 +19,7 @@ class Fit(StrEnum):
 
 
 class Preset(StrEnum):
-    """The trade of x264 between time and file size."""
+    """Preset of x264; a slower one gives smaller files of the same quality."""
 
     ULTRAFAST = "ultrafast"
     VERYFAST = "veryfast"
@@ -30,18 +30,18 @@ class Preset(StrEnum):
 
 
 class SheetConfig(Settings):
-    """The contact sheet: every keyframe, and below it frames of the shot that it begins."""
+    """The contact sheet: keyframes, and below each of them frames of the shot that follows."""
 
     columns: int = Field(default=4, ge=1, le=12)
-    """Keyframes in a row."""
+    """Number of keyframes in a row."""
     thumbnail_width: int = Field(default=240, ge=64, le=512)
     """Width of a keyframe, in pixels."""
     frames_per_shot: int = Field(default=4, ge=0, le=8)
-    """Frames between two keyframes that are shown."""
+    """Number of frames that are shown between two keyframes."""
     max_keyframes: int = Field(default=64, ge=2, le=256)
-    """Of a longer story this many keyframes are shown, evenly chosen, first and last included."""
+    """Maximum number of keyframes; of a longer story an even choice with the first and the last."""
     font: str | None = None
-    """A TrueType or OpenType file for other scripts than Latin, Greek and Cyrillic."""
+    """TrueType or OpenType file; `None` is Open Sans, which has Latin, Greek and Cyrillic."""
 
 
 class FilmsConfig(Settings):
@@ -53,15 +53,15 @@ class FilmsConfig(Settings):
     """In pixels."""
     fit: Fit = Fit.PAD
     background: Colour = "#000000"
-    """What padding shows, as #rrggbb."""
+    """Colour of the padding, as #rrggbb."""
     fps: int = Field(default=8, ge=8, le=60)
     """Frames per second; every frame is a rendered one."""
     crf: int = Field(default=18, ge=1, le=51)
     """Constant rate factor of x264; lower is better and larger."""
     preset: Preset = Preset.MEDIUM
     encoder_threads: int = Field(default=1, ge=1, le=64)
-    """Another number of threads gives other bytes."""
+    """Threads of x264; another number gives other bytes."""
     still_s: float = Field(default=3.0, gt=0, le=600)
-    """How long the last keyframe stands where no motion leads to it, in seconds; a story with a
-    single keyframe is only that."""
+    """Time for which the last keyframe is shown unless the last shot is motion, in seconds; the
+    whole film of a story with one keyframe."""
     sheet: SheetConfig = SheetConfig()

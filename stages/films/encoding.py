@@ -1,4 +1,4 @@
-"""Frames become an H.264 film with its subtitles and metadata, one frame at a time."""
+"""Encode frames to an H.264 film in MP4 with subtitles and metadata, one frame at a time."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from storyreel.stages.films.subtitles import Cue, to_sample
 from storyreel.stages.heartbeat import beat
 
 BT709 = 1
-"""The number of BT.709 primaries and transfer in ITU-T H.273."""
+"""The code of BT.709 for primaries and for the transfer function in ITU-T H.273."""
 SECONDS_BETWEEN_SEEK_POINTS = 4
 MILLISECONDS = Fraction(1, 1000)
 SUBTITLE_STYLE = b"""[Script Info]
@@ -52,12 +52,12 @@ def encode_film(
     label: Label,
     config: FilmsConfig,
 ) -> None:
-    """Write a film; equal input gives equal bytes.
+    """Write a film; equal arguments give equal bytes.
 
     Args:
         path: the mp4 file to write.
-        frames: uint8 (H, W, 3) in RGB each, of any size; taken one at a time.
-        cues: the subtitles; without any the film has no subtitle track.
+        frames: uint8 (H, W, 3) in RGB each, of any size; only one is in memory at a time.
+        cues: the subtitles in order of time; if empty, the film has no subtitle track.
         label: the metadata.
         config: size, frame rate and encoder settings.
     """
@@ -101,7 +101,7 @@ def _subtitle_stream(container: OutputContainer) -> SubtitleStream:
 
 
 def _mux_cues(container: OutputContainer, stream: SubtitleStream, cues: Sequence[Cue]) -> None:
-    """Hand over all cues; the muxer interleaves them with the frames and fills the gaps."""
+    """Mux all cues before the first frame; the muxer interleaves them by time."""
     for cue in cues:
         packet = av.Packet(to_sample(cue))
         packet.stream, packet.time_base = stream, MILLISECONDS
@@ -111,7 +111,7 @@ def _mux_cues(container: OutputContainer, stream: SubtitleStream, cues: Sequence
 
 
 def fit_to_film(pixels: np.ndarray, config: FilmsConfig) -> Image.Image:
-    """A frame, uint8 (H, W, 3), at the film's size: padded or cropped, never distorted."""
+    """Pad or crop a frame, uint8 (H, W, 3), to the size of the film; its aspect is kept."""
     image = Image.fromarray(pixels)
     size = (config.width, config.height)
     if config.fit is Fit.CROP:

@@ -1,4 +1,4 @@
-"""The frames of a story's film, read from its clips one at a time and checked on the way."""
+"""The frames of a film, decoded from the clips one at a time and checked against the records."""
 
 from collections.abc import Iterator
 from itertools import repeat
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storyreel.stages.films.storyboards import RenderedStory, naming
+from storyreel.stages.films.rendered_stories import RenderedStory, naming
 from storyreel.stages.output.records import Clip, File
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import read_picture
@@ -16,16 +16,16 @@ from storyreel.stages.video import read_clip
 def film_frames(
     output: Output, story: RenderedStory, *, folder: Path, still_frames: int
 ) -> Iterator[np.ndarray]:
-    """All frames of a film, uint8 (H, W, 3) in RGB, each shared keyframe once.
+    """Iterate over the frames of a film, uint8 (H, W, 3) in RGB; a shared keyframe comes once.
 
     Args:
-        output: where the clips and keyframes are.
+        output: holds the clips and keyframes.
         story: the records of the story.
-        folder: a local folder for the clip being read.
-        still_frames: how often the last keyframe is shown.
+        folder: a local folder for the file of the current clip.
+        still_frames: number of frames for which the last keyframe is shown, at least 1.
 
     Raises:
-        ValueError: a keyframe or a clip is missing, damaged or not what its record says, or a clip
+        ValueError: a keyframe or a clip is missing, damaged or differs from its record, or a clip
             does not begin and end with its keyframes.
     """
     images = _keyframe_images(output, story)
@@ -48,11 +48,16 @@ def _keyframe_images(output: Output, story: RenderedStory) -> Iterator[np.ndarra
 
 
 def clip_frames(output: Output, clip: Clip, folder: Path) -> Iterator[np.ndarray]:
-    """The frames of a clip, uint8 (H, W, 3) in RGB; `folder` is a local one for the clip's file.
+    """Iterate over the frames of a clip, uint8 (H, W, 3) in RGB, its keyframes included.
+
+    Args:
+        output: holds the clip.
+        clip: its record.
+        folder: a local folder for the clip's file; libav needs a real file.
 
     Raises:
-        ValueError: the clip is missing, damaged or not what its record says; after the frames
-            before the one that is wrong.
+        ValueError: the clip is missing, damaged or differs from its record; raised at the first
+            wrong frame, after those before it.
     """
     local = folder / "clip.mkv"
     file = File(path=clip.path, size=clip.size, sha256=clip.sha256)
@@ -62,19 +67,20 @@ def clip_frames(output: Output, clip: Clip, folder: Path) -> Iterator[np.ndarray
         if count > clip.num_frames or frame.shape != (clip.height, clip.width, 3):
             height, width = frame.shape[:2]
             raise ValueError(
-                f"{clip.path}: frame {count - 1} of {width} x {height}, must have"
+                f"{clip.path}: frame {count - 1} has {width} x {height} pixels, must be one of"
                 f" {clip.num_frames} frames of {clip.width} x {clip.height}"
             )
         yield frame
     local.unlink()
     if count != clip.num_frames:
-        raise ValueError(f"{clip.path}: {count} frames, must be {clip.num_frames}")
+        raise ValueError(f"{clip.path}: has {count} frames, must have {clip.num_frames}")
 
 
 def _check_keyframe(
     clip: Clip, index: int, frame: np.ndarray, first: np.ndarray, last: np.ndarray
 ) -> None:
-    due = {0: first, clip.num_frames - 1: last}.get(index)
-    if due is not None and not np.array_equal(frame, due):
+    """Compare the first and the last frame of a clip with the pictures of its keyframes."""
+    expected = {0: first, clip.num_frames - 1: last}.get(index)
+    if expected is not None and not np.array_equal(frame, expected):
         keyframe = clip.shot_index + (index > 0)
-        raise ValueError(f"{clip.path}: frame {index} is not the picture of keyframe {keyframe}")
+        raise ValueError(f"{clip.path}: frame {index} is not equal to keyframe {keyframe}")

@@ -1,4 +1,4 @@
-"""The contact sheet: a film at a glance, keyframes with captions, and frames of each shot.
+"""The contact sheet of a film: its keyframes with captions, and frames of each shot.
 
 A cell of the sheet is as wide as a thumbnail::
 
@@ -36,8 +36,8 @@ INK = "#202020"
 class SheetPlan:
     """The frames that a contact sheet shows, and their places.
 
-    `keyframes` are the shown ones; `cells` tells for a frame of the film which of these it is (or
-    follows) and its place in the strip below, 0 being the keyframe itself.
+    `keyframes` are the indices of those shown. `cells` maps the index of a film frame to its cell
+    and its place there: 0 is the keyframe itself, 1 and up are the strip of frames below it.
     """
 
     heading: str
@@ -49,7 +49,7 @@ class SheetPlan:
 def plan_sheet(
     heading: str, captions: Sequence[str], times: Sequence[int], config: SheetConfig
 ) -> SheetPlan:
-    """Choose the frames for a sheet; `times` are the film frames of the keyframes."""
+    """Choose the frames for a sheet; `times` are the keyframes' first frames in the film."""
     shown = _evenly(0, len(times) - 1, config.max_keyframes)
     cells = {times[k]: (cell, 0) for cell, k in enumerate(shown)}
     for cell, k in enumerate(shown):
@@ -67,12 +67,12 @@ def plan_sheet(
 
 
 def _evenly(first: int, last: int, count: int) -> list[int]:
-    """At most `count` different whole numbers from `first` to `last`, both included."""
+    """At most `count` different integers, evenly spaced from `first` to `last` inclusive."""
     return sorted({round(x) for x in np.linspace(first, last, count)})
 
 
 class ContactSheet:
-    """Collects thumbnails while the frames of a film go by."""
+    """A picture to which the frames of a film are pasted as thumbnails, in any order."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class ContactSheet:
         font: ImageFont.FreeTypeFont,
         config: SheetConfig,
     ) -> None:
-        """Draw an empty sheet for keyframes of `aspect` = height / width."""
+        """Draw the heading and the captions; `aspect` is height / width of the frames."""
         self._plan = plan
         self._config = config
         self._font = font
@@ -93,8 +93,8 @@ class ContactSheet:
         self._image = Image.new("RGB", self._size(), PAPER)
         self._write_texts()
 
-    def see(self, index: int, pixels: np.ndarray) -> None:
-        """Paste frame `index` of the film, uint8 (H, W, 3), where the sheet shows it."""
+    def paste(self, index: int, pixels: np.ndarray) -> None:
+        """Paste frame `index` of the film, uint8 (H, W, 3), if the sheet shows it."""
         if index not in self._plan.cells:
             return
         cell, place = self._plan.cells[index]
@@ -143,10 +143,10 @@ class ContactSheet:
 
 
 def load_font(path: str | None) -> ImageFont.FreeTypeFont:
-    """The font of a sheet; glyphs that it lacks are drawn as empty boxes.
+    """Load the font of a sheet; characters that it has no glyph for are drawn as empty boxes.
 
     Raises:
-        ValueError: there is no font at `path`.
+        ValueError: `path` is not a TrueType or OpenType font.
     """
     default = resources.files("ttf_opensans") / "ttf" / "OpenSans-Regular.ttf"
     try:
@@ -156,9 +156,9 @@ def load_font(path: str | None) -> ImageFont.FreeTypeFont:
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, *, width: int, lines: int) -> list[str]:
-    """`text` in at most `lines` lines of `width` pixels; "..." stands for what has no room.
+    """Wrap `text` into at most `lines` lines of `width` pixels; a cut text ends in "...".
 
-    Breaks at spaces, and inside a word where it alone is too long, as in scripts without spaces.
+    Breaks at spaces; breaks words that are longer than a line, as in scripts without spaces.
     """
     rest, wrapped = " ".join(text.split()), [""]
     for number in range(lines):

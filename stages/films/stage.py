@@ -1,4 +1,4 @@
-"""Stage 4: one story's film, subtitles and contact sheet, from what the manifests list."""
+"""Stage 4: the film, the subtitles and the contact sheet of one story."""
 
 import json
 import tempfile
@@ -12,8 +12,8 @@ import numpy as np
 from storyreel.stages.films.config import FilmsConfig
 from storyreel.stages.films.encoding import Label, encode_film
 from storyreel.stages.films.frames import film_frames
+from storyreel.stages.films.rendered_stories import RenderedShard, RenderedStory, naming
 from storyreel.stages.films.sheet import ContactSheet, load_font, plan_sheet
-from storyreel.stages.films.storyboards import RenderedShard, RenderedStory, naming
 from storyreel.stages.films.subtitles import Cue, make_cues, to_srt
 from storyreel.stages.output.records import File, Film
 from storyreel.stages.output.storage import Output
@@ -24,13 +24,16 @@ SHARDS_IN_MEMORY = 2
 
 
 class FilmsStage:
-    """Joins the clips of a story; a shard's manifests are read once for all of its stories."""
+    """Joins the clips of a story to its film.
+
+    The units of a shard share its manifests, which are read once for all of them.
+    """
 
     def __init__(self, *, output_url: str, config: FilmsConfig) -> None:
-        """Open the output.
+        """Open the output and load the font of the contact sheet.
 
         Raises:
-            ValueError: the output cannot be one, or the sheet's font cannot be read.
+            ValueError: the output cannot be opened, or the font cannot be read.
         """
         self._output = Output(output_url)
         self._config = config
@@ -39,34 +42,34 @@ class FilmsStage:
         self._shard = lru_cache(maxsize=SHARDS_IN_MEMORY)(read_shard)
 
     def __call__(self, unit: FilmUnit) -> tuple[Film]:
-        """Make and publish a story's film, subtitles and contact sheet.
+        """Make the film of a story that the manifests of its shard list.
 
         Raises:
             FileNotFoundError: a manifest of the shard is missing.
-            ValueError: a panel, keyframe or clip of the story is missing, damaged or not what its
-                record says; names the story, the shot and the file.
+            ValueError: the story's records are incomplete, or as for `film_of`.
         """
         story = self._shard(unit.shard).story(unit.story_id)
         return (self.film_of(story, fingerprint=unit.fingerprint),)
 
     def film_of(self, story: RenderedStory, *, fingerprint: str) -> Film:
-        """Make and publish the film of a story whose keyframes and clips are in the output.
+        """Make and publish the film, the subtitles and the contact sheet of a story.
 
         Args:
-            story: its records.
+            story: its records; the keyframes and clips that they name are read from the output.
             fingerprint: of the job; written into the film's metadata.
 
         Raises:
-            ValueError: a keyframe or clip is missing, damaged or not what its record says.
+            ValueError: a keyframe or clip is missing, damaged or differs from its record; the
+                message names the story, the shot and the file.
         """
         cut = _Cut.of(story, self._config)
         with tempfile.TemporaryDirectory(prefix="films-") as name:
-            film, sheet = self._render(story, cut, Path(name), fingerprint=fingerprint)
+            film, sheet = self._encode(story, cut, Path(name), fingerprint=fingerprint)
             frames = check_film(film)
             assert frames == cut.num_frames, (story.story_id, frames, cut.num_frames)
             return self._publish(story.story_id, cut, film, sheet)
 
-    def _render(
+    def _encode(
         self, story: RenderedStory, cut: "_Cut", folder: Path, *, fingerprint: str
     ) -> tuple[Path, Path]:
         film, sheet_file = folder / "film.mp4", folder / "sheet.png"
@@ -75,7 +78,7 @@ class FilmsStage:
         frames = film_frames(self._output, story, folder=folder, still_frames=still_frames)
         encode_film(
             film,
-            _seen(frames, sheet),
+            _copied_to_sheet(frames, sheet),
             cues=cut.cues,
             label=_label(story, fingerprint),
             config=self._config,
@@ -101,7 +104,7 @@ class FilmsStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cut:
-    """When what is seen: `times` holds the film frame of each keyframe."""
+    """The timing of a film, in film frames; `times` holds the first frame of each keyframe."""
 
     times: tuple[int, ...]
     num_frames: int
@@ -118,9 +121,9 @@ class _Cut:
         return cls(times=tuple(times), num_frames=num_frames, cues=tuple(cues))
 
 
-def _seen(frames: Iterator[np.ndarray], sheet: ContactSheet) -> Iterator[np.ndarray]:
+def _copied_to_sheet(frames: Iterator[np.ndarray], sheet: ContactSheet) -> Iterator[np.ndarray]:
     for index, frame in enumerate(frames):
-        sheet.see(index, frame)
+        sheet.paste(index, frame)
         yield frame
 
 

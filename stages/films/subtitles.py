@@ -1,4 +1,4 @@
-"""Captions become cues: for an .srt file, and for a soft track inside the film."""
+"""Captions as subtitle cues, for an .srt file and for the subtitle track of the film."""
 
 import re
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 MAX_CUE_BYTES = 0xFFFF
-"""A sample of MPEG-4 timed text gives its length in two bytes."""
+"""Maximum length: a sample of MPEG-4 timed text (3GPP TS 26.245) has a 16-bit length field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """A text on the screen from `start_ms` to `end_ms`, in milliseconds of the film."""
+    """A text that is shown from `start_ms` to `end_ms`, in milliseconds from the film's start."""
 
     start_ms: int
     end_ms: int
@@ -21,16 +21,18 @@ class Cue:
 def make_cues(
     captions: Sequence[str], starts: Sequence[int], num_frames: int, fps: int
 ) -> list[Cue]:
-    """One cue for each run of equal captions, to the next one; an empty caption shows nothing.
+    """Make one cue for each run of equal captions; it ends where the next one begins.
+
+    Empty captions make no cue.
 
     Args:
         captions: the caption of each keyframe.
-        starts: the film frame at which each of them begins.
+        starts: the index of the film frame at which each of them begins.
         num_frames: the length of the film, in frames.
         fps: frames per second.
 
     Raises:
-        ValueError: a caption is longer than a cue can be.
+        ValueError: a caption is longer than `MAX_CUE_BYTES`.
     """
     texts = [_cue_text(caption) for caption in captions]
     runs = [list(run) for _, run in groupby(range(len(texts)), key=texts.__getitem__)]
@@ -47,7 +49,7 @@ def _ms(frame: int, fps: int) -> int:
 
 
 def _cue_text(caption: str) -> str:
-    """The lines of a caption, without what would end a cue: empty lines, arrows, controls."""
+    """Remove from a caption what would end a cue of an .srt file: empty lines, arrows, controls."""
     printable = re.sub(r"[\x00-\x08\x0e-\x1b\x1f\x7f]", " ", caption)
     lines = (" ".join(line.split()) for line in printable.splitlines())
     text = re.sub(r"-{2,}>", "->", "\n".join(filter(None, lines)))
@@ -59,7 +61,7 @@ def _cue_text(caption: str) -> str:
 
 
 def to_srt(cues: Sequence[Cue]) -> str:
-    """The cues as the text of an .srt file."""
+    """Format cues as the text of an .srt file."""
     return "".join(
         f"{number}\n{_timestamp(cue.start_ms)} --> {_timestamp(cue.end_ms)}\n{cue.text}\n\n"
         for number, cue in enumerate(cues, start=1)
@@ -74,6 +76,6 @@ def _timestamp(ms: int) -> str:
 
 
 def to_sample(cue: Cue) -> bytes:
-    """The cue as a sample of MPEG-4 timed text (mov_text)."""
+    """Encode a cue as a sample of MPEG-4 timed text (libav: mov_text)."""
     text = cue.text.encode()
     return len(text).to_bytes(2, "big") + text

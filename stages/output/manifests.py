@@ -7,6 +7,7 @@ ones. Readers take the newest generation.
 import io
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -66,13 +67,35 @@ def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
         InputError: it is damaged, is of another record, or names paths outside the output.
     """
     content = output.read(path)
+    with _readable(path):
+        return from_table(record, _parse(content))
+
+
+def read_table(output: Output, path: str) -> pa.Table:
+    """The columns of a manifest as they are, without a check of the values.
+
+    Raises:
+        FileNotFoundError: there is no such manifest.
+        InputError: it is not a Parquet file.
+    """
+    content = output.read(path)
+    with _readable(path):
+        return _parse(content)
+
+
+def _parse(content: bytes) -> pa.Table:
+    # In this thread alone: manifests are small, each of Arrow's threads would keep memory for
+    # itself, and one that still holds `content` when the interpreter ends aborts the process.
+    # `pq.read_table` would go through Arrow's datasets, and they through its threads.
+    with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
+        return file.read(use_threads=False)
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Name the manifest in errors; Arrow has many for damaged bytes, some of them not its own."""
     try:
-        # In this thread alone: manifests are small, each of Arrow's threads would keep memory for
-        # itself, and one that still holds `content` when the interpreter ends aborts the process.
-        # `pq.read_table` would go through Arrow's datasets, and they through its threads.
-        with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
-            return from_table(record, file.read(use_threads=False))
-    # Damaged bytes raise many exceptions in Arrow, of which only some are Arrow's own.
+        yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a readable manifest: {error}") from error
 

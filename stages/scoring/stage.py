@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.numpy import save
 
 from storyreel.stages.films.frames import clip_frames
-from storyreel.stages.films.storyboards import RenderedShard, RenderedStory, naming
+from storyreel.stages.films.rendered_stories import RenderedShard, RenderedStory, naming
 from storyreel.stages.heartbeat import beat
 from storyreel.stages.models.loading import load_part
 from storyreel.stages.output.records import File

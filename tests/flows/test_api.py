@@ -2,14 +2,22 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import storyreel
+from storyreel.stages.output.records import Film, schema_of
 from storyreel.stages.video import check_film
 from tests.flows.conftest import ROOT
+
+
+def read_png(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,57 @@ def test_a_story_becomes_the_film_that_a_job_makes_of_it(
     assert told[-1] == ("films", 1, 1)
 
 
+def test_the_keyframes_of_a_story_are_those_of_a_job(
+    renderer: storyreel.Renderer, rendered: Path
+) -> None:
+    text = "A fox walks in the park. The fox runs to the beach. It sleeps."
+    keyframes = renderer.keyframes(storyreel.make_story("fox", text=text))
+    files = sorted((rendered / "keyframes/fox").glob("*.png"))
+    for keyframe, file in zip(keyframes, files, strict=True):
+        assert np.array_equal(keyframe, read_png(file))
+
+
+def test_a_film_takes_over_the_keyframes_and_keeps_no_clips(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    renderer = storyreel.Renderer(str(tiny_config))
+    folder = Path(renderer._output.url)
+    story = storyreel.make_story(panels=["a bear sits", "a bear runs"])
+    renderer.keyframes(story)
+    pictures = {path: path.stat().st_mtime_ns for path in folder.glob("keyframes/*/*.png")}
+    renderer.film(story, tmp_path / "bear.mp4")
+    assert pictures == {path: path.stat().st_mtime_ns for path in pictures}
+    assert not list(folder.rglob("*.mkv"))
+
+
+def test_an_edited_story_of_the_same_id_is_rendered_anew(renderer: storyreel.Renderer) -> None:
+    story = storyreel.make_story(panels=["a bear sits", "a bear runs"])
+    before = renderer.keyframes(story)
+    after = renderer.keyframes(replace(story, seed=1))
+    assert not np.array_equal(before[0], after[0])
+    assert np.array_equal(before[0], renderer.keyframes(story)[0])
+
+
+def test_a_control_image_that_nothing_would_follow_is_refused(
+    renderer: storyreel.Renderer,
+) -> None:
+    story = storyreel.make_story(panels=[{"text": "a bear", "control_image": "pose.png"}])
+    with pytest.raises(ValueError, match=r"panels\[0\]: control_image 'pose.png': nothing would"):
+        renderer.keyframes(story)
+
+
+def test_a_control_image_is_copied_before_the_panels_name_it(
+    tiny_config: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "pose.png")
+    guided = ["keyframes.controlnet={path='unused'}"]
+    renderer = storyreel.Renderer(str(tiny_config), overrides=guided, images=str(tmp_path))
+    story = storyreel.make_story(panels=[{"text": "a bear", "control_image": "pose.png"}])
+    (panel,) = {panel.control_image for panel in renderer.storyboard(story).panels}
+    assert panel is not None
+    assert panel.startswith("references/")
+
+
 def test_an_unknown_field_of_a_story_is_named() -> None:
     with pytest.raises(ValueError, match="txt: unknown key"):
         storyreel.make_story(txt="A fox walks.")
@@ -77,6 +136,18 @@ def test_a_table_that_is_not_there_is_told_with_those_that_are(rendered: Path) -
         storyreel.open_job(str(rendered)).table("scores_films")
 
 
+def test_a_table_whose_stage_has_not_begun_has_no_rows(rendered: Path, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_bytes((rendered / "job.json").read_bytes())
+    table = storyreel.open_job(str(tmp_path)).table("films")
+    assert (table.num_rows, table.column_names) == (0, schema_of(Film).names)
+
+
+@pytest.mark.parametrize("name", ["movies", "scores", "../manifests/films", ""])
+def test_an_unknown_table_is_refused(rendered: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="there are clips, failures, films, keyframes"):
+        storyreel.open_job(str(rendered)).table(name)
+
+
 def test_a_folder_without_a_job_is_no_job(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no job"):
         storyreel.open_job(str(tmp_path))
@@ -87,3 +158,8 @@ def test_a_submission_without_a_server_says_so(tmp_path: Path) -> None:
     server.write_text("[server]\nport = 1\n")
     with pytest.raises(ConnectionError):
         storyreel.submit("stories.jsonl", "out", server=server)
+
+
+def test_a_submission_is_checked_before_a_server_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="priority 10: must be from 1 to 9"):
+        storyreel.submit("examples", str(tmp_path), priority=10)

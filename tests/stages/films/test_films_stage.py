@@ -11,8 +11,8 @@ import pytest
 from storyreel.stages.films.config import FilmsConfig, Preset
 from storyreel.stages.films.encoding import Label, encode_film
 from storyreel.stages.films.frames import film_frames
+from storyreel.stages.films.rendered_stories import RenderedShard
 from storyreel.stages.films.stage import FilmsStage, FilmUnit
-from storyreel.stages.films.storyboards import RenderedShard
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import File
 from storyreel.stages.video import check_film, read_clip
