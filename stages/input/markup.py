@@ -7,9 +7,9 @@ A defined name without brackets counts as well, unless the panel says ``[NC]``.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from storyreel.stages.errors import InputError
+from storyreel.stages.output.records import PanelInput, PanelMarkup, TextPart
 
 NO_CHARACTER = "NC"
 MAX_NAMES = 20
@@ -19,41 +19,13 @@ _CAPTION_MARK = re.compile(r"(?:^|(?<=\s))#")
 _ESCAPED = re.compile(r"\\([#\[\]\\])")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mention:
-    """A place in a panel's words that names a character; `text` is how it stands there."""
-
-    name: str
-    text: str
+def markup_of(panel: PanelInput, names: Iterable[str]) -> PanelMarkup:
+    """The markup of a panel that was accepted with its story, whose characters are `names`."""
+    return parse_markup(panel.text, names) if panel.markup is None else panel.markup
 
 
-Part = str | Mention
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Markup:
-    """The words of a panel in order.
-
-    `caption` is `None` if not stated; `no_character`: nobody may be in the picture.
-    """
-
-    parts: tuple[Part, ...]
-    caption: str | None
-    no_character: bool
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The characters named, each once, in order."""
-        return tuple(dict.fromkeys(p.name for p in self.parts if isinstance(p, Mention)))
-
-    @property
-    def plain(self) -> str:
-        """The words for a reader, the tags replaced by the names."""
-        return _tidy("".join(p if isinstance(p, str) else p.text for p in self.parts))
-
-
-def parse_markup(text: str, names: Iterable[str]) -> Markup:
-    """Read a panel's text; `names` are the characters that the story defines.
+def parse_markup(text: str, names: Iterable[str]) -> PanelMarkup:
+    """Parse a panel's text; `names` are the characters that the story defines.
 
     Raises:
         ValueError: a tag names an unknown character or contradicts [NC], or no words are left.
@@ -62,14 +34,19 @@ def parse_markup(text: str, names: Iterable[str]) -> Markup:
     body, caption = _split_caption(text)
     parts = _tagged(body)
     no_character = _says_no_character(parts, known)
-    parts = [p for p in parts if isinstance(p, str) or p.name != NO_CHARACTER]
+    parts = [part for part in parts if part.character != NO_CHARACTER]
     if not no_character:
         parts = [piece for part in parts for piece in _with_plain_names(part, known)]
-    if not any(isinstance(part, Mention) or part.strip() for part in parts):
+    if not any(part.character or part.text.strip() for part in parts):
         raise InputError("has no words for the picture")
     if caption is not None:
-        caption = _tidy("".join(p if isinstance(p, str) else p.text for p in _tagged(caption)))
-    return Markup(parts=tuple(parts), caption=caption, no_character=no_character)
+        caption = _reader_text(_tagged(caption))
+    return PanelMarkup(parts=tuple(parts), caption=caption, no_character=no_character)
+
+
+def plain_words(text: str) -> str:
+    """The words of a text as a reader sees them, without its tags for empty scenes."""
+    return _reader_text([part for part in _tagged(text) if part.character != NO_CHARACTER])
 
 
 def check_tags(text: str, names: Iterable[str]) -> None:
@@ -111,52 +88,56 @@ def _split_caption(text: str) -> tuple[str, str | None]:
     return text[: marks[-1]].strip(), text[marks[-1] + 1 :].strip()
 
 
-def _tagged(text: str) -> list[Part]:
-    parts: list[Part] = []
+def _tagged(text: str) -> list[TextPart]:
+    parts: list[TextPart] = []
     end = 0
     for found in _TAG.finditer(text):
-        parts.append(text[end : found.start()])
+        parts.append(TextPart(text=text[end : found.start()]))
         end = found.end()
         name = found["name"]
-        parts.append(found["plain"] if name is None else Mention(name=name.strip(), text=name))
-    parts.append(text[end:])
-    return [part for part in parts if part]
+        parts.append(
+            TextPart(text=found["plain"])
+            if name is None
+            else TextPart(text=name, character=name.strip())
+        )
+    parts.append(TextPart(text=text[end:]))
+    return [part for part in parts if part.text]
 
 
-def _check_known(parts: list[Part], known: tuple[str, ...]) -> None:
+def _check_known(parts: list[TextPart], known: tuple[str, ...]) -> None:
     allowed = ", ".join(f"[{name}]" for name in (*known[:MAX_NAMES], NO_CHARACTER))
     more = len(known) - MAX_NAMES
     for part in parts:
-        if isinstance(part, Mention) and part.name not in (*known, NO_CHARACTER):
+        if part.character is not None and part.character not in (*known, NO_CHARACTER):
             raise InputError(
-                f"names the unknown character [{part.name}]; known are {allowed}"
+                f"names the unknown character [{part.character}]; known are {allowed}"
                 f"{f' and {more} more' if more > 0 else ''}"
                 r" (a plain bracket is written \[)"
             )
 
 
-def _says_no_character(parts: list[Part], known: tuple[str, ...]) -> bool:
+def _says_no_character(parts: list[TextPart], known: tuple[str, ...]) -> bool:
     _check_known(parts, known)
-    tags = {part.name for part in parts if isinstance(part, Mention)}
+    tags = {part.character for part in parts if part.character is not None}
     if NO_CHARACTER in tags and len(tags) > 1:
         raise InputError(f"says [NC] (no character) and names {min(tags - {NO_CHARACTER})}")
     return NO_CHARACTER in tags
 
 
-def _with_plain_names(part: Part, known: tuple[str, ...]) -> list[Part]:
-    if isinstance(part, Mention) or not known:
+def _with_plain_names(part: TextPart, known: tuple[str, ...]) -> list[TextPart]:
+    if part.character is not None or not known:
         return [part]
     longest_first = sorted(known, key=len, reverse=True)
     names = re.compile("|".join(f"({name_pattern(name)})" for name in longest_first))
-    pieces: list[Part] = []
+    pieces: list[TextPart] = []
     end = 0
-    for found in names.finditer(part):
+    for found in names.finditer(part.text):
         assert found.lastindex is not None
-        pieces.append(part[end : found.start()])
-        pieces.append(Mention(name=longest_first[found.lastindex - 1], text=found[0]))
+        pieces.append(TextPart(text=part.text[end : found.start()]))
+        pieces.append(TextPart(text=found[0], character=longest_first[found.lastindex - 1]))
         end = found.end()
-    return [piece for piece in (*pieces, part[end:]) if piece]
+    return [piece for piece in (*pieces, TextPart(text=part.text[end:])) if piece.text]
 
 
-def _tidy(text: str) -> str:
-    return " ".join(text.split()).strip(" ,")
+def _reader_text(parts: list[TextPart]) -> str:
+    return PanelMarkup(parts=tuple(parts), caption=None, no_character=False).plain

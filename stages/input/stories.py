@@ -203,7 +203,11 @@ def _mapping(value: Any) -> Mapping[str, Any] | Exception:
 
 def _read_csv(file: IO[bytes]) -> Iterator[Row]:
     # A byte that is no UTF-8 is carried along, so that it spoils only its own row.
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
+        yield from _csv_rows(text)
+
+
+def _csv_rows(text: IO[str]) -> Iterator[Row]:
     reader = csv.DictReader(text, strict=True)
     _check_utf8(reader.fieldnames or ())
     for number in itertools.count(1):

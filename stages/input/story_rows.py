@@ -13,6 +13,7 @@ from storyreel.stages.output.records import (
     STORY_ID_RULE,
     Character,
     PanelInput,
+    PanelMarkup,
     ShotKind,
     Story,
 )
@@ -141,13 +142,13 @@ class StoryRow(_Fields):
         """
         self._check_content()
         self._check_characters()
-        self._check_markup()
+        self._check_tags()
         return Story(
             story_id=self.story_id,
             source_file=source_file,
             source_row=source_row,
             text=self.text,
-            panels=tuple(PanelInput(**dict(panel)) for panel in self.panels or ()),
+            panels=self._parsed_panels(),
             characters=tuple(Character(**dict(character)) for character in self.characters),
             style=self.style.strip(),
             negative_prompt=self.negative_prompt.strip(),
@@ -177,20 +178,31 @@ class StoryRow(_Fields):
                     " picture, and a name has no blanks around it"
                 )
 
-    def _check_markup(self) -> None:
+    def _check_tags(self) -> None:
+        if self.text is None:
+            return
+        try:
+            check_tags(self.text, [character.name for character in self.characters])
+        except ValueError as error:
+            raise InputError(f"text: {error}") from None
+
+    def _parsed_panels(self) -> tuple[PanelInput, ...]:
+        """The panels with their markup: nothing later parses their text again."""
         names = [character.name for character in self.characters]
-        if self.text is not None:
-            try:
-                check_tags(self.text, names)
-            except ValueError as error:
-                raise InputError(f"text: {error}") from None
-        for index, panel in enumerate(self.panels or ()):
-            try:
-                caption = parse_markup(panel.text, names).caption
-            except ValueError as error:
-                raise InputError(f"panels[{index}]: {shorten(panel.text)} {error}") from None
-            if caption is not None and panel.caption is not None:
-                raise InputError(
-                    f"panels[{index}]: has a caption in `caption` and another one after # in"
-                    f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
-                )
+        return tuple(
+            PanelInput(**dict(panel), markup=_parsed(f"panels[{index}]", panel, names))
+            for index, panel in enumerate(self.panels or ())
+        )
+
+
+def _parsed(place: str, panel: PanelRow, names: list[str]) -> PanelMarkup:
+    try:
+        markup = parse_markup(panel.text, names)
+    except ValueError as error:
+        raise InputError(f"{place}: {shorten(panel.text)} {error}") from None
+    if markup.caption is not None and panel.caption is not None:
+        raise InputError(
+            f"{place}: has a caption in `caption` and another one after # in"
+            f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
+        )
+    return markup

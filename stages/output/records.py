@@ -86,6 +86,36 @@ class Character:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """A piece of a panel's words as written; with `character`, it names that character."""
+
+    text: str
+    character: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelMarkup:
+    """A panel's text, parsed: its words in order and its caption, `None` if it states none.
+
+    `no_character` means that nobody may be in the picture.
+    """
+
+    parts: tuple[TextPart, ...]
+    caption: str | None
+    no_character: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named characters, each once, in order."""
+        return tuple(dict.fromkeys(part.character for part in self.parts if part.character))
+
+    @property
+    def plain(self) -> str:
+        """The words as a reader sees them: tags are replaced by names."""
+        return " ".join("".join(part.text for part in self.parts).split()).strip(" ,")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PanelInput:
     """A panel as the user wrote it; `text` may contain markup ([Name], [NC], # caption)."""
 
@@ -95,6 +125,8 @@ class PanelInput:
     beats: int | None
     control_image: str | None = None
     """Image that conditions the ControlNet, such as a pose; the same for all beats."""
+    markup: PanelMarkup | None = None
+    """`text`, parsed when the row was accepted; `None` in the jobs of version 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

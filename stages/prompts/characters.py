@@ -5,8 +5,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from storyreel.stages.input.markup import Markup, escape, parse_markup
-from storyreel.stages.output.records import Character, PanelInput
+from storyreel.stages.input.markup import escape, markup_of
+from storyreel.stages.output.records import Character, PanelInput, PanelMarkup, TextPart
 
 MAX_FOUND = 4
 """Most characters looked for in prose that defines none."""
@@ -65,7 +65,7 @@ def carry_on(
         ValueError: a panel's markup is wrong.
     """
     names = tuple(character.name for character in characters)
-    parsed = [parse_markup(panel.text, names) for panel in panels]
+    parsed = [markup_of(panel, names) for panel in panels]
     if len(names) == 1 and not any(markup.names for markup in parsed):
         present = [names[: 0 if markup.no_character else 1] for markup in parsed]
         return _name_all(panels, parsed, present)
@@ -89,19 +89,15 @@ def find_subjects(text: str) -> tuple[Character, ...]:
     return tuple(found.values())[:MAX_FOUND]
 
 
-def tag_introductions(panel: PanelInput, found: tuple[Character, ...]) -> PanelInput:
-    """Put a found subject's tag where a panel introduces it; the caption keeps the words."""
-    text = panel.text
+def tag_introductions(passage: str, found: tuple[Character, ...]) -> str:
+    """Put a found subject's tag where a passage introduces it."""
     for character in found:
         phrase = re.compile(rf"(?<!\w){re.escape(character.description)}(?!\w)", re.IGNORECASE)
-        text = phrase.sub(f"[{character.name}]", text, count=1)
-    if text == panel.text:
-        return panel
-    caption = caption_of(panel, parse_markup(panel.text, ()))
-    return dataclasses.replace(panel, text=text, caption=caption)
+        passage = phrase.sub(f"[{character.name}]", passage, count=1)
+    return passage
 
 
-def caption_of(panel: PanelInput, markup: Markup) -> str:
+def caption_of(panel: PanelInput, markup: PanelMarkup) -> str:
     """The caption of a panel: the one stated, else the panel's words; may be empty."""
     stated = markup.caption if panel.caption is None else panel.caption
     return markup.plain if stated is None else stated
@@ -128,7 +124,7 @@ def _subject(text: str, phrase: list[str], next_word: str) -> Character | None:
     return Character(name=f"the {name}", description=description, reference_image=None)
 
 
-def _meant(markup: Markup, stage: _Stage, genders: dict[str, str]) -> tuple[str, ...]:
+def _meant(markup: PanelMarkup, stage: _Stage, genders: dict[str, str]) -> tuple[str, ...]:
     if markup.no_character:
         return ()
     if markup.names:
@@ -173,30 +169,43 @@ def _outside_quotations(text: str) -> str:
 
 
 def _name_all(
-    panels: tuple[PanelInput, ...], parsed: list[Markup], meant: list[tuple[str, ...]]
+    panels: tuple[PanelInput, ...], parsed: list[PanelMarkup], meant: list[tuple[str, ...]]
 ) -> tuple[PanelInput, ...]:
     rows = zip(panels, parsed, meant, strict=True)
     return tuple(_named(panel, markup, names) for panel, markup, names in rows)
 
 
-def _named(panel: PanelInput, markup: Markup, names: tuple[str, ...]) -> PanelInput:
+def _named(panel: PanelInput, markup: PanelMarkup, names: tuple[str, ...]) -> PanelInput:
+    """The panel with the characters named that it means; text and markup say the same."""
     if not names:
         return panel
-    tags = " and ".join(f"[{name}]" for name in names)
-    text = _with_subject(markup.plain, tags, len(names)) or f"{tags}, {_going_on(markup.plain)}"
-    return dataclasses.replace(panel, text=text, caption=caption_of(panel, markup))
+    before, after = _around_subject(markup.plain, len(names)) or ("", _continued(markup.plain))
+    tags = [TextPart(text=name, character=name) for name in names]
+    parts = [TextPart(text=before), tags[0]]
+    for tag in tags[1:]:
+        parts += [TextPart(text=" and "), tag]
+    parts.append(TextPart(text=after))
+    return dataclasses.replace(
+        panel,
+        text=f"{escape(before)}{' and '.join(f'[{name}]' for name in names)}{escape(after)}",
+        caption=caption_of(panel, markup),
+        markup=PanelMarkup(
+            parts=tuple(part for part in parts if part.text), caption=None, no_character=False
+        ),
+    )
 
 
-def _with_subject(words: str, tags: str, num_names: int) -> str:
-    """`words` with the tags in place of the subject's pronoun; empty if it has none."""
+def _around_subject(words: str, num_names: int) -> tuple[str, str] | None:
+    """What stands before and after the pronoun that is the subject; `None` if there is none."""
     found = _SUBJECT_PRONOUN.match(words)
     if found is None or _PRONOUN.search(found["before"]):
-        return ""
+        return None
     if num_names > 1 and found["word"].lower() != "they":
-        return ""
-    return f"{escape(found['before'])}{tags}{escape(words[found.end() :])}"
+        return None
+    return found["before"], words[found.end() :]
 
 
-def _going_on(words: str) -> str:
-    """A sentence as it continues after a name, as markup."""
-    return escape(words if re.match(r"I\b", words) else words[:1].lower() + words[1:])
+def _continued(words: str) -> str:
+    """A sentence as it continues after a name."""
+    own_case = re.match(r"I\b", words)
+    return f", {words if own_case else words[:1].lower() + words[1:]}"

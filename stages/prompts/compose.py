@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from storyreel.stages.input.markup import Markup
+from storyreel.stages.output.records import PanelMarkup
 from storyreel.stages.prompts.config import Style
 
 _TAIL = re.compile(r"(?:,|;| and| with| in| wearing| who| that| on| under| holding)\s")
@@ -48,7 +48,7 @@ class Prompt:
 class _Draft:
     """A prompt before it is written out; `descriptions` of characters by name."""
 
-    markup: Markup
+    markup: PanelMarkup
     descriptions: Mapping[str, str]
     style: Style
     max_words: int | None = None
@@ -67,7 +67,7 @@ class _Draft:
 
 
 def compose(
-    markup: Markup, descriptions: Mapping[str, str], style: Style, budget: TokenBudget
+    markup: PanelMarkup, descriptions: Mapping[str, str], style: Style, budget: TokenBudget
 ) -> Prompt:
     """Write the prompt of a panel, cut to the budget in this module's order.
 
@@ -127,7 +127,7 @@ def _clean(description: str) -> str:
     return " ".join(description.split()).rstrip(" .")
 
 
-def _body(markup: Markup, descriptions: Mapping[str, str]) -> str:
+def _body(markup: PanelMarkup, descriptions: Mapping[str, str]) -> str:
     """The words with each character's description in place of its first mention.
 
     "Ann's kite" keeps the name; a character mentioned only so is described in front.
@@ -135,13 +135,13 @@ def _body(markup: Markup, descriptions: Mapping[str, str]) -> str:
     words: list[str] = []
     described: set[str] = set()
     for index, part in enumerate(markup.parts):
-        if isinstance(part, str):
-            words.append(part)
+        if part.character is None:
+            words.append(part.text)
             continue
-        description = descriptions.get(part.name, "")
+        description = descriptions.get(part.character, "")
         owns = _owns(markup, index)
-        words.append(part.text if owns or part.name in described else description or part.text)
-        described |= set() if owns else {part.name}
+        words.append(part.text if owns or part.character in described else description or part.text)
+        described |= set() if owns else {part.character}
     waiting = [descriptions.get(name, "") for name in markup.names if name not in described]
     text = " ".join("".join(words).split()).strip(" ,")
     # A full stop tells the text encoder nothing, and the style follows it.
@@ -149,9 +149,11 @@ def _body(markup: Markup, descriptions: Mapping[str, str]) -> str:
     return ", ".join([*filter(None, waiting), text])
 
 
-def _owns(markup: Markup, index: int) -> bool:
-    after = markup.parts[index + 1] if index + 1 < len(markup.parts) else ""
-    return isinstance(after, str) and _POSSESSIVE.match(after) is not None
+def _owns(markup: PanelMarkup, index: int) -> bool:
+    after = markup.parts[index + 1] if index + 1 < len(markup.parts) else None
+    if after is None or after.character is not None:
+        return False
+    return _POSSESSIVE.match(after.text) is not None
 
 
 def _shorten(

@@ -12,9 +12,23 @@ from typing import TYPE_CHECKING, Any
 import transformers
 from transformers.utils.hub import cached_file
 
-from storyreel.stages.input.markup import Markup, check_tags, escape_caption_marks, parse_markup
+from storyreel.stages.input.markup import (
+    check_tags,
+    escape_caption_marks,
+    markup_of,
+    parse_markup,
+    plain_words,
+)
 from storyreel.stages.models.config import ModelConfig, resolve
-from storyreel.stages.output.records import Panel, PanelInput, Shot, ShotKind, Story, Storyboard
+from storyreel.stages.output.records import (
+    Panel,
+    PanelInput,
+    PanelMarkup,
+    Shot,
+    ShotKind,
+    Story,
+    Storyboard,
+)
 from storyreel.stages.prompts.beats import (
     FilmTiming,
     count_beats,
@@ -67,7 +81,7 @@ class Split:
 class _Written:
     """A panel's prompt and the rest that its beats share."""
 
-    markup: Markup
+    markup: PanelMarkup
     prompt: Prompt
     caption: str
 
@@ -127,9 +141,15 @@ class PromptsStage:
         check_tags(text, [character.name for character in characters])
         found = () if characters else find_subjects(text)
         passages = self._passages(text, story.duration_s or self._config.duration_s)
-        written = (_panel(escape_caption_marks(passage)) for passage in passages)
-        panels = tuple(tag_introductions(panel, found) for panel in written)
-        story = dataclasses.replace(story, text=None, characters=characters or found, panels=panels)
+        characters = characters or found
+        texts = [escape_caption_marks(passage) for passage in passages]
+        tagged = [tag_introductions(text, found) for text in texts]
+        names = [character.name for character in characters]
+        panels = tuple(
+            _panel(text, None if text == words else plain_words(words), names)
+            for text, words in zip(tagged, texts, strict=True)
+        )
+        story = dataclasses.replace(story, text=None, characters=characters, panels=panels)
         told = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
         if self._director is None:
             return story, "rules", told
@@ -149,7 +169,7 @@ class PromptsStage:
         self, story: Story, director: "ChatDirector"
     ) -> tuple[Story, str, tuple[str, ...]]:
         names = [character.name for character in story.characters]
-        captions = [caption_of(p, parse_markup(p.text, names)) for p in story.panels]
+        captions = [caption_of(panel, markup_of(panel, names)) for panel in story.panels]
         try:
             texts = director.describe(captions, story.characters)
         except ValueError as error:  # of the answer; a model that cannot run is the pool's affair
@@ -157,8 +177,7 @@ class PromptsStage:
             logger.warning("story %s: %s; the rules split it", story.story_id, reason)
             return story, f"rules ({reason})", (f"panels: {reason}",)
         panels = tuple(
-            dataclasses.replace(_panel(text), caption=caption)
-            for text, caption in zip(texts, captions, strict=True)
+            _panel(text, caption, names) for text, caption in zip(texts, captions, strict=True)
         )
         return dataclasses.replace(story, panels=panels), "chat", ()
 
@@ -178,7 +197,7 @@ class PromptsStage:
 
     def _write(self, story: Story, panel: PanelInput, style: Style) -> _Written:
         descriptions = {c.name: c.description for c in story.characters}
-        markup = parse_markup(panel.text, descriptions)
+        markup = markup_of(panel, descriptions)
         prompt = compose(markup, descriptions, style, self._budget)
         return _Written(markup=markup, prompt=prompt, caption=caption_of(panel, markup))
 
@@ -248,7 +267,7 @@ def to_input_row(split: Split) -> dict[str, Any]:
 
 
 def _panel_row(panel: PanelInput, story: Story) -> dict[str, Any]:
-    markup = parse_markup(panel.text, [character.name for character in story.characters])
+    markup = markup_of(panel, [character.name for character in story.characters])
     row: dict[str, Any] = {"text": panel.text, "beats": panel.beats, "shot": panel.shot.value}
     if markup.caption is None:
         row["caption"] = caption_of(panel, markup)
@@ -257,8 +276,14 @@ def _panel_row(panel: PanelInput, story: Story) -> dict[str, Any]:
     return row
 
 
-def _panel(text: str) -> PanelInput:
-    return PanelInput(text=text, caption=None, shot=ShotKind.MOTION, beats=None)
+def _panel(text: str, caption: str | None, names: list[str]) -> PanelInput:
+    return PanelInput(
+        text=text,
+        caption=caption,
+        shot=ShotKind.MOTION,
+        beats=None,
+        markup=parse_markup(text, names),
+    )
 
 
 def _panels(

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storyreel.stages.input.markup import Mention, escape, parse_markup
+from storyreel.stages.input.markup import escape, markup_of, parse_markup
+from storyreel.stages.input.story_rows import to_story
+from storyreel.stages.output.records import PanelInput, ShotKind, TextPart
 
 NAMES = ("Bob", "Alice", "Zo\u00eb")
 
@@ -42,7 +44,7 @@ def test_an_escaped_sign_stands_for_itself() -> None:
 
 
 def test_a_defined_name_without_brackets_counts_as_a_whole_word_in_its_own_case() -> None:
-    assert parse_markup("Bob runs", NAMES).parts[0] == Mention(name="Bob", text="Bob")
+    assert parse_markup("Bob runs", NAMES).parts[0] == TextPart(text="Bob", character="Bob")
     assert parse_markup("Zo\u00eb's kite", NAMES).names == ("Zo\u00eb",)
     assert parse_markup("Bobby and a bob", NAMES).names == ()
 
@@ -79,3 +81,23 @@ def test_escaped_text_is_only_words(text: str) -> None:
     assert markup.caption is None
     assert markup.names == ()
     assert markup.plain == " ".join(text.split()).strip(" ,")
+
+
+def test_an_accepted_panel_carries_its_markup() -> None:
+    """Whoever parses the text again may read it in another way than the door did."""
+    characters = [{"name": "Tom", "description": "a boy"}]
+    row = {
+        "story_id": "a",
+        "panels": ["[Tom] runs # Run!", "[NC] a beach"],
+        "characters": characters,
+    }
+    first, second = to_story(row, "a.jsonl", 1).panels
+    assert first.markup is not None
+    assert (first.markup.names, first.markup.caption) == (("Tom",), "Run!")
+    assert second.markup is not None
+    assert second.markup.no_character
+
+
+def test_a_panel_of_an_older_job_is_parsed_when_it_is_read() -> None:
+    panel = PanelInput(text="[Tom] runs", caption=None, shot=ShotKind.MOTION, beats=None)
+    assert markup_of(panel, ["Tom"]) == parse_markup("[Tom] runs", ["Tom"])
