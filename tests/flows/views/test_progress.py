@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from storyreel.flows.job.stages import STAGES
 from storyreel.flows.job.status import StageStatus
 from storyreel.flows.views.progress import MAX_WARNINGS, StageProgress, describe, duration
 from storyreel.stages.output.records import Failure, Panel, Storyboard
@@ -26,7 +27,7 @@ def storyboard(story_id: str, *warnings: str) -> Storyboard:
 
 def shown(*storyboards: Storyboard) -> str:
     terminal = io.StringIO()
-    with StageProgress(Console(file=terminal, width=200)) as progress:
+    with StageProgress(STAGES.names, Console(file=terminal, width=200)) as progress:
         for board in storyboards:
             progress.warn((board,))
     return terminal.getvalue()
@@ -48,7 +49,7 @@ def test_a_bar_says_how_far_its_stage_is_how_fast_and_what_failed() -> None:
         stage="motion", done=30, failed=2, total=80, estimated=True, rate=0.25, eta_s=192.0
     )
     terminal = io.StringIO()
-    with StageProgress(Console(file=terminal, width=200)) as progress:
+    with StageProgress(STAGES.names, Console(file=terminal, width=200)) as progress:
         progress.show([status])
     assert "32/80" in terminal.getvalue()
     assert "15.0/min, 3 min 12 s left, 2 failed" in terminal.getvalue()
@@ -67,7 +68,7 @@ def test_a_failure_is_no_note_about_a_prompt() -> None:
         source_file="",
         source_row=1,
     )
-    with StageProgress(Console(file=io.StringIO())) as progress:
+    with StageProgress(STAGES.names, Console(file=io.StringIO())) as progress:
         progress.warn(failure)
 
 
