@@ -4,8 +4,8 @@ Every method gets the first and the last frame of a held-out clip and its captio
 frames between from the same noise. Clips inside one place and between places are told apart;
 motions that end where they began are left out.
 
-Definitions, made before anything was measured, but for those marked with *. All are means over
-frames, then over the clips.
+The definitions were fixed before anything was measured, except those marked with *. All are means
+over frames, then over the clips.
 
 - Pixel distance: mean squared error against the true frame, pixels in [0, 1], over the frames
   between the keyframes.

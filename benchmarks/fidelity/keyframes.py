@@ -2,8 +2,8 @@
 
 Every method renders the same held-out stories from the same noise; only the method differs.
 
-Definitions, made before anything was measured, but for those marked with *. The estimator of
-`stages/scoring/truth.py` says what a picture shows; what it does not find counts as wrong.
+The definitions were fixed before anything was measured, except those marked with *. The estimator
+in `stages/scoring/measures/truth.py` judges the pictures; what it does not find counts as wrong.
 
 - Clothes agree: of each pair of panels of a story and each of its characters, whether top, bottom
   and hat all have the same colour in both. By part: each of the three alone.
@@ -66,8 +66,7 @@ TRUE = "true pictures of the world"
 LOOKS = ("drawn", "decoded")
 """Pictures as the world draws them, and as the family's autoencoder gives them back."""
 FIRST = 100
-"""The first story and the first twins that are measured. Stories 0 to 31 and twins 0 to 47 were
-used to choose the settings of the pocket configuration, so that they flatter it."""
+"""Index of the first measured story and twins; the configuration was tuned on lower ones."""
 AROUND = 0.35
 """Side of the square around a figure, of the picture's: the body and the head without the place."""
 
