@@ -5,10 +5,10 @@ fingerprint, so that one output never mixes two looks.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from storyreel.flows.job.config import RenderConfig, digest
+from storyreel.flows.job.config import RenderConfig, digest, make_config
 from storyreel.flows.job.layout import Census
 from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
@@ -19,6 +19,9 @@ JOB = "job.json"
 
 RENDERING_VERSION = 2
 """Raised whenever the same job would give other pixels, or other records, than before."""
+
+SHAPING = ("rendering_version", "input_sha256", "models", "rendering")
+"""Fields of `JobRecord` that pixels depend on."""
 
 MAX_SHARDS = 1_000_000
 """A `job.json` with more shards is refused, since listing them would take too long."""
@@ -102,22 +105,38 @@ def claim(output: Output, description: JobRecord) -> None:
 def differences_from(output: Output, description: JobRecord) -> list[str]:
     """Return the differences of the job at an output; `[]` if there is none or it is the same."""
     if output.exists(JOB):
-        there = read_description(output)
-        same = there.fingerprint == description.fingerprint
-        return [] if same else list(_differences(asdict(there), asdict(description)))
+        there = _with_todays_settings(read_description(output))
+        found = dict(_differences(asdict(there), asdict(description)))
+        same = not any(key.split(".")[0] in SHAPING for key in found)
+        return (
+            [] if same else [f"{key.removeprefix('rendering.')}: {f}" for key, f in found.items()]
+        )
     if output.exists("manifests") or output.exists("units"):
         return [f"files of a job without its {JOB}"]
     return []
 
 
-def _differences(there: Any, wanted: Any, key: str = "") -> Iterator[str]:
+def _with_todays_settings(there: JobRecord) -> JobRecord:
+    """The record with the defaults of settings that the version that wrote it did not have.
+
+    A setting that is added to the configuration has a default that leaves pixels as they were, or
+    `RENDERING_VERSION` is raised.
+    """
+    try:
+        config = make_config(JOB, there.rendering | there.operation)
+    except InputError:  # of a version whose settings are not understood: compared as it is
+        return there
+    return replace(there, rendering=config.rendering())
+
+
+def _differences(there: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(there, dict) and isinstance(wanted, dict):
         for name in sorted(there.keys() | wanted.keys()):
             if name not in ("fingerprint", "operation"):
                 inner = f"{key}.{name}" if key else name
                 yield from _differences(there.get(name), wanted.get(name), inner)
     elif there != wanted:
-        yield f"{key.removeprefix('rendering.')}: {there!r} there, {wanted!r} here"
+        yield key, f"{there!r} there, {wanted!r} here"
 
 
 def read_description(output: Output) -> JobRecord:

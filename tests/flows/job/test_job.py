@@ -99,3 +99,20 @@ def test_a_job_is_never_gone_on_with_under_settings_that_shape_other_pixels(
     with pytest.raises(ValueError, match="num_inference_steps=3: shapes pixels"):
         read_config(output, ["keyframes.num_inference_steps=3"])
     assert read_config(output, ["pools.render.num_actors=3"]).rendering() == CONFIG.rendering()
+
+
+def test_a_setting_that_is_new_in_this_version_does_not_make_an_old_job_another_one(
+    tmp_path: Path,
+) -> None:
+    """Otherwise every new setting would end all jobs that are half done."""
+    stories, output = write(tmp_path, rows(3)), Output(str(tmp_path / "job"))
+    laid_out = open_job(output, str(stories), CONFIG)
+    path = tmp_path / "job" / JOB
+    older = json.loads(path.read_text())
+    del older["rendering"]["films"]["still_s"]
+    older["fingerprint"] = "of-the-older-version"
+    path.write_text(json.dumps(older))
+    assert open_job(output, str(stories), CONFIG).num_stories == laid_out.num_stories
+    other = load_config("pocket", overrides=["execution.shard_size=2", "films.still_s=2.0"])
+    with pytest.raises(ValueError, match=r"films\.still_s: 3\.0 there, 2\.0 here"):
+        open_job(output, str(stories), other)
