@@ -39,11 +39,7 @@ from tests.cluster.test_nodes import Cluster, kill
 pytestmark = pytest.mark.timeout(1200)
 
 QUICK = {
-    ("exception", "prompts"),
-    ("exit", "films"),
-    ("kill the actor", "motion"),
     ("kill the flow", "motion"),
-    ("stop the actor", "keyframes"),
     ("full disk", "keyframes"),
 }
 """The cells that are tried with all the other tests."""

@@ -223,6 +223,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_wrong_or_missing_token_is_refused_and_no_local_ray_is_started(cluster: Cluster) -> None:
     for token in ("b" * 64, None):
         said = cluster.run(CONNECT, cluster.address, token=token)
@@ -303,6 +304,7 @@ def test_a_job_survives_a_lost_node_and_a_bad_one_and_uses_a_new_one(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_pool_waits_for_nodes_that_the_cluster_has_not_got_yet(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from storyreel.stages.output.manifests import read_manifests
@@ -49,6 +50,7 @@ def test_all_beats_of_a_posed_panel_follow_its_pose_and_the_job_is_whole(
     assert pose.name in audit.stdout
 
 
+@pytest.mark.slow
 def test_a_pose_that_nothing_would_follow_is_refused_and_the_other_story_is_rendered(
     command: Command, tmp_path: Path
 ) -> None:

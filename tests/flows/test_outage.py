@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(900)
 OUTAGE_S = 60.0
 
 
+@pytest.mark.slow
 def test_a_render_goes_on_while_the_server_is_killed_and_the_ui_is_right_again(
     tiny_config: Path, tmp_path: Path
 ) -> None:

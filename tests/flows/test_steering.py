@@ -165,6 +165,7 @@ def _motion(commits: dict[str, bytes]) -> list[str]:
     return [path for path in commits if path.startswith("units/motion")]
 
 
+@pytest.mark.slow
 def test_a_window_that_closes_in_the_middle_cuts_no_unit_and_the_next_night_goes_on(
     simulation: Simulation,
 ) -> None:
@@ -210,6 +211,7 @@ def test_a_run_that_is_terminated_stops_its_ray_and_frees_its_job(simulation: Si
     assert told["stages"][2]["done"] == simulation.num_clips() > 0
 
 
+@pytest.mark.slow
 def test_the_rest_is_rendered_once_the_sample_and_its_plan_are_approved(
     simulation: Simulation,
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_browser_shows_the_pictures_and_runs_nothing_of_a_story(
             assert page.evaluate("window.pwned") is None
 
 
+@pytest.mark.slow
 def test_jobs_that_wait_start_in_the_order_of_their_priority(
     server: Server, tiny_config: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_an_output_elsewhere_is_refused(server: Server, stories: Path, tiny_conf
     assert not (server.folder / "elsewhere").exists()
 
 
+@pytest.mark.slow
 def test_a_job_submitted_again_keeps_its_priority_and_its_window(
     server: Server, stories: Path, tiny_config: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_job_submitted_again_keeps_its_priority_and_its_window(
         assert (control.priority, control.window) == (7, stated[-1])
 
 
+@pytest.mark.slow
 def test_a_sample_waits_for_approval_without_a_process_and_goes_on_by_command(
     server: Server, stories: Path, tiny_config: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_a_night_drains_the_queue_and_says_what_remains(
     assert len(list((server.films / "nightly/films").glob("*.mp4"))) == 3
 
 
+@pytest.mark.slow
 def test_a_priority_that_changes_while_a_job_runs_changes_which_is_next(
     server: Server, stories: Path, tiny_config: Path
 ) -> None:
@@ -200,6 +204,7 @@ def test_a_stop_in_the_middle_leaves_no_process_and_the_next_start_goes_on(
     assert len(list(first.films.glob("stopped/films/*.mp4"))) == 3
 
 
+@pytest.mark.slow
 def test_jobs_may_write_below_output_where_a_server_was_started_that_says_nothing_else(
     tiny_config: Path, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ def sampled(command: Command, stories: Path, tmp_path_factory: pytest.TempPathFa
     return output
 
 
+@pytest.mark.slow
 def test_a_sample_that_is_too_small_for_a_plan_waits_without_one(
     command: Command, stories: Path, tmp_path: Path
 ) -> None:

@@ -28,6 +28,10 @@ from tests.stages.tiny import save_tiny_clip
 PARTS = ("text_encoder", "tokenizer", "image_encoder", "feature_extractor")
 
 
+# The commands of this file find the Ray of this process and leave it up.
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def ray() -> Iterator[None]:
     """One Ray for all evaluations, as in a notebook; each would start one of its own."""
@@ -103,6 +107,7 @@ def test_every_panel_clip_and_film_is_scored_and_the_means_are_theirs(
     assert (of_job.mean, of_job.count, of_job.num_stories) == (mean["mean"], len(panels), 3)
 
 
+@pytest.mark.slow
 def test_the_table_names_every_figure_and_is_not_mixed_into_json(job: Path, clip: Path) -> None:
     shown = run(job, clip).stdout
     for record in (PanelScore, ShotScore, FilmScore):
@@ -134,6 +139,7 @@ def test_only_the_shard_that_lost_its_seal_is_scored_again(job: Path, clip: Path
     assert kept.exists()
 
 
+@pytest.mark.slow
 def test_another_setting_or_another_clip_scores_all_again(
     job: Path, clip: Path, tmp_path: Path
 ) -> None:
@@ -145,6 +151,7 @@ def test_another_setting_or_another_clip_scores_all_again(
     assert other["scores_panels"]["text_similarity"] != first["scores_panels"]["text_similarity"]
 
 
+@pytest.mark.slow
 def test_a_larger_batch_does_not_score_again(job: Path, clip: Path) -> None:
     evaluate(job, clip)
     before = scores(job)
@@ -152,6 +159,7 @@ def test_a_larger_batch_does_not_score_again(job: Path, clip: Path) -> None:
     assert scores(job) == before
 
 
+@pytest.mark.slow
 def test_changed_prompts_score_their_shard_again(job: Path, clip: Path) -> None:
     first = evaluate(job, clip)["means"]["scores_panels"]["text_similarity"]["mean"]
     output = Output(str(job))

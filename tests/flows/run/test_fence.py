@@ -1,6 +1,5 @@
 """A run whose lock was taken over publishes nothing that counts, from whatever process."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,25 +7,20 @@ from typing import Any
 
 import pytest
 
-from storyreel.cluster.config import ClusterConfig, PoolConfig
+from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.errors import PoolEndedError
 from storyreel.cluster.pool import Pool
-from storyreel.cluster.ray_runtime import connected
 from storyreel.cluster.work import Work
-from storyreel.flows.job import lock
-from storyreel.flows.job.lock import held
+from storyreel.flows.job.lock import LockRecord, held
 from storyreel.stages.output.commits import UnitId, read_attempts, read_progress
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import File
+from storyreel.stages.output.records import File, to_json
 from storyreel.stages.output.storage import Output
 
 SHARD = Shard(index=0, count=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    with connected(ClusterConfig(num_cpus=4)):
-        yield
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 class RobbedStage:
@@ -37,8 +31,8 @@ class RobbedStage:
         self._fails = fails
 
     def __call__(self, argument: Any) -> tuple[File, ...]:
-        later = replace(lock.Claim.by("the other run"), beat=1)
-        assert self._output.publish_new("lock/00000002.json", lock._encode(later))
+        later = replace(LockRecord.by("the other run"), beat=1)
+        assert self._output.publish_new("lock/00000002.json", to_json(later))
         if self._fails:
             raise ValueError("and this unit is to be given up")
         return (self._output.publish("files/late", b"late"),)

@@ -1,4 +1,4 @@
-"""One real local Ray for all the tests of pools."""
+"""One real local Ray for all the tests of a process that need one."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
