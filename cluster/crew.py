@@ -194,6 +194,7 @@ class Crew:
 
     def excuse(self, seconds: float) -> None:
         """The pool's thread did not listen for so long, which is no silence of the actors."""
+        # A loaded machine delays this thread as well as the actors; their answers may be waiting.
         for member in self._members:
             member.due += seconds
             member.heard_by += seconds
@@ -211,6 +212,7 @@ class Crew:
 
     def remove(self, member: Member) -> None:
         """Kill an actor, dead or alive; what it still answers is nobody's."""
+        # Kill, not a polite exit: a hung CUDA call does not return, and the GPU must be free.
         self._members.remove(member)
         ray.kill(member.actor)
 
@@ -224,10 +226,13 @@ class Crew:
         actor_class: Any = ray.remote(**_TWO_THREADS)(Worker)
         options = actor_class.options(
             num_cpus=self._config.num_cpus,
+            # Reservations only: Ray does not limit what an actor really uses.
             num_gpus=self._config.num_gpus,
             memory=self._config.memory_mb * 2**20,
             resources=dict(self._config.resources),
             label_selector=_not_on(avoiding),
+            # Ray must repeat nothing: it would run a unit that kills its process for ever, and a
+            # restarted actor would have no models. The scheduler decides what follows a death.
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": environment(self._contents.num_threads)},
@@ -248,6 +253,7 @@ class Crew:
         method = getattr(member.actor, call.value)
         if group is not None:
             method = method.options(concurrency_group=group)
+        # A future with a callback instead of ray.get: one thread serves any number of actors.
         future: Future[Any] = method.remote(*args).future()
         future.add_done_callback(lambda answer: self._answered(member, call, answer))
 
@@ -260,8 +266,10 @@ def _not_on(nodes: frozenset[str]) -> dict[str, str]:
 def environment(num_threads: int) -> dict[str, str]:
     """The environment of an actor: with it, the bytes made do not depend on `num_cpus`."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    # Ray sets OMP_NUM_THREADS from num_cpus; sums then differ in their last bits.
     return dict.fromkeys(names, str(num_threads)) | {
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # Fragmented memory would fail calls that fit; stories differ in size.
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "TOKENIZERS_PARALLELISM": "false",
     }

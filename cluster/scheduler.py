@@ -1,4 +1,4 @@
-"""The rules of a pool: which unit goes to which actor, and what follows from a failure."""
+"""The rules of a pool: assignment of units to actors, and the consequences of failures."""
 
 import logging
 import math
@@ -37,7 +37,6 @@ ASK_AGAIN_S = 1.0
 
 UNUSABLE = frozenset({ErrorClass.WORKER_DIED, ErrorClass.TIMEOUT, ErrorClass.CUDA_STICKY})
 """Failures after which the actor is replaced at once."""
-
 logger = logging.getLogger(__name__)
 
 

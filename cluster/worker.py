@@ -68,6 +68,7 @@ class Worker:
         this process or the pool's along; the commit record is published after the unit's files.
         """
         try:
+            # Steps count as heartbeats, so that a slow unit is told from one that hangs.
             with followed(self._pulse):
                 record_attempt(self._output, work.unit, attempt.number)
                 made = self._make(work, attempt)
@@ -79,8 +80,10 @@ class Worker:
 
     def _make(self, work: Work, attempt: Attempt) -> Commit[Any]:
         stage = self._stages[work.unit.stage]
+        # After out-of-memory: the same models, with smaller calls.
         if attempt.smaller and isinstance(stage, Shrinkable):
             stage = stage.smaller()
+        # Only the stage is timed: waiting for storage says nothing about the hardware.
         start = time.perf_counter()
         records = stage(work.argument)
         return Commit(

@@ -76,6 +76,7 @@ def render_flow(stages: StageTable = STAGES, clock: Clock = utc_now) -> Flow[...
         holder = f"flow run {flow_run.name} {flow_run.id}"
         wait_at_most(config.storage.patience_s)
         with held(Output(output_url), holder) as output:
+            # A retry that was killed between its two writes is completed before anything is read.
             complete_opening(output)
             job = read_job(output, stages)
             if config.retention.keep == "films":
@@ -102,7 +103,9 @@ def run_render(
     num_threads = config.num_open_shards(job.num_stories) * len(job.stages)
     threads: Any = ThreadPoolTaskRunner(max_workers=num_threads)
     with prefect_api(), tags(*process_tags()):
+        # A killed process cannot report its own end; its run would stay Running for ever.
         mark_crashed_runs()
+        # The size depends on the job, which is not known where the flow is defined.
         started: Any = render.with_options(task_runner=threads)
         name = f"{job.name} {datetime.now().astimezone():%Y-%m-%d}"
         state: State[Any] = started(name, job.output.url, config, return_state=True)
@@ -168,6 +171,7 @@ def _render_shards(run: JobRun, shards: list[Shard], limit: int) -> None:
     open_now: dict[PrefectFuture[Any], list[PrefectConcurrentFuture[Any]]] = {}
     for shard in shards:
         if len(open_now) == limit:
+            # Any shard, not the oldest: a slow story must not keep the next shard from opening.
             _finish(open_now.pop(next(as_completed(list(open_now)))))
         if run.is_ending:
             break

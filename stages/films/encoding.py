@@ -61,6 +61,7 @@ def encode_film(
         label: the metadata.
         config: size, frame rate and encoder settings.
     """
+    # faststart moves the index to the front, so that a browser plays before the end has come.
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(str(path), "w", format="mp4", options=options) as container:
         container.metadata.update({"title": label.title, "comment": label.comment})
@@ -79,13 +80,17 @@ def _video_stream(container: OutputContainer, config: FilmsConfig) -> VideoStrea
     options = {
         "crf": str(config.crf),
         "preset": config.preset.value,
+        # x264 writes other bytes with another number of threads.
         "threads": str(config.encoder_threads),
     }
     stream = container.add_stream("libx264", rate=config.fps, options=options)
     stream.width, stream.height, stream.pix_fmt = config.width, config.height, "yuv420p"
     codec = stream.codec_context
+    # Otherwise the stream names the encoder's version, and bytes change with an update.
     codec.flags |= Flags.bitexact
+    # A player can only jump to an intra frame.
     codec.gop_size = SECONDS_BETWEEN_SEEK_POINTS * config.fps
+    # Untagged video is guessed to be BT.601 below 720 lines, which shifts reds and greens.
     codec.color_range = ColorRange.MPEG
     codec.colorspace = codec.color_primaries = codec.color_trc = BT709
     return stream

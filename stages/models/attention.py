@@ -59,6 +59,7 @@ def consistent_self_attention(
     Returns:
         (G, P, H, N, D).
     """
+    # Projected first, sampled then: one projection serves all panels that read these tokens.
     sampled_key, sampled_value = _sample(key, positions), _sample(value, positions)
     total, count = torch.zeros_like(query), query.new_zeros(query.shape[1], 1, 1, 1)
     for view in views:

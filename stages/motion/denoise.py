@@ -58,6 +58,7 @@ def denoise_clips(
     latents = noise * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         if config.anchor is Anchor.NOISED:
+            # Not trained with clean ends, a model expects the noise of this step in all frames.
             ends = scheduler.add_noise(keyframes, _ends(noise), timestep[None])
             latents = _anchored(latents, ends)
         sample = scheduler.scale_model_input(latents, timestep)
@@ -81,6 +82,7 @@ def _anchored(latents: Tensor, ends: Tensor) -> Tensor:
 def _guided_prediction(
     unet: Any, sample: Tensor, timestep: Tensor, conditions: Conditions, config: DenoiseConfig
 ) -> Tensor:
+    # Frames are innermost, branches outermost: the order that `UNetMotionModel` flattens to.
     branches = repeat(sample, "b ... -> (g b) ...", g=config.num_branches).to(unet.dtype)
     prediction: Tensor = unet(branches, timestep, encoder_hidden_states=conditions).sample.float()
     by_branch = rearrange(prediction, "(g b) ... -> g b ...", g=config.num_branches)

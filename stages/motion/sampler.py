@@ -46,6 +46,7 @@ class ClipSampler:
     def encode_text(self, transition: Transition) -> Tensor:
         """The text of all guidance branches, (G, 1, L, D)."""
         text = encode_prompts(self._pipeline, [transition.text], [transition.negative_prompt])
+        # Without guidance only the positive branch is computed.
         return text.prompt_embeds[-self._config.num_branches :]
 
     @torch.inference_mode()
@@ -84,6 +85,8 @@ class ClipSampler:
             return nullcontext()
         assert_installed(self._pipeline.unet, self._attention)
 
+        # Temporal attention sees one position at a time: it carries poses along, not clothes. With
+        # the keyframes' tokens in spatial attention the clothes hold; this goes beyond the paper.
         def every_token(num_tokens: int) -> Tensor:
             return torch.arange(num_tokens).expand(num_frames, -1)
 
