@@ -4,11 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from storyreel.flows.job.generations import Ended
-from storyreel.flows.views.terminal import plain
 from storyreel.stages.output.manifests import Shard
 
 
@@ -61,13 +57,3 @@ class Audit:
         for problem in self.problems:
             if problem.shard is not None:
                 yield problem, problem.shard
-
-
-def show_audit(audit: Audit, console: Console) -> None:
-    """Print the problems, if any, and the counts."""
-    if audit.problems:
-        table = Table("kind", "place", "problem")
-        for problem in audit.problems:
-            table.add_row(*map(plain, (problem.kind, problem.place, problem.message)))
-        console.print(table)
-    console.print(str(audit), highlight=False)

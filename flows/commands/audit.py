@@ -17,8 +17,8 @@ def verify(output_url: JobUrl, as_json: AsJson = False) -> None:
 
     Exit code 1 if a problem is found.
     """
-    from storyreel.flows.audit.problems import show_audit
     from storyreel.flows.audit.verify import verify as audit_of
+    from storyreel.flows.views.audit import show_audit
     from storyreel.stages.output.storage import Output
 
     audit = audit_of(Output(output_url))

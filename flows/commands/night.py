@@ -1,5 +1,8 @@
 """Commands for unattended rendering: serve, submit, schedule."""
 
+import dataclasses
+import json
+import sys
 from typing import Annotated
 
 import typer
@@ -51,7 +54,7 @@ def submit(
 ) -> None:
     """Queue a job at a running `storyreel serve`."""
     from storyreel.flows.night.server_config import server_to_talk_to
-    from storyreel.flows.night.submit import Submission, show_receipt
+    from storyreel.flows.night.submit import Submission
     from storyreel.flows.night.submit import submit as submit_to
 
     submission = Submission(
@@ -65,7 +68,13 @@ def submit(
         priority=priority,
         window=window,
     )
-    show_receipt(submit_to(submission, server_to_talk_to(server)), as_json=as_json)
+    receipt = submit_to(submission, server_to_talk_to(server))
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(receipt)) + "\n")
+        return
+    console = Console()
+    console.print(f"job   {receipt.flow_run_id}", highlight=False)
+    console.print(f"watch {receipt.url}", highlight=False, soft_wrap=True)
 
 
 def schedule(

@@ -1,9 +1,11 @@
 """Continues a job that a command has opened, and prints what became of it."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.prompt import Confirm
 
 if TYPE_CHECKING:
     from storyreel.flows.job.config import RenderConfig
@@ -40,3 +42,37 @@ def report_outcome(job: "Job", message: str | None) -> None:
         console.print(message, markup=False, highlight=False, soft_wrap=True)
     if summary.num_failures:
         raise typer.Exit(1)
+
+
+def decide_at_terminal(job: "Job") -> bool:
+    """Show the plan of a job whose sample is rendered, and ask for approval if this is a terminal.
+
+    Returns:
+        True if the rest was approved here.
+    """
+    from storyreel.flows.job.control import Approval, read_control
+    from storyreel.flows.plans.plan import read_plan
+    from storyreel.flows.plans.sample import decide, shards_due, why_no_plan
+    from storyreel.flows.views.plans import show_plan
+
+    console, control = Console(), read_control(job.output)
+    if control.approval is not Approval.WAITING or shards_due(job, control):
+        return False
+    if plan := read_plan(job.output):
+        show_plan(plan, console)
+    else:
+        console.print(why_no_plan(job), highlight=False)
+    sheets = job.output.location("films")
+    told = f"The sample's films and contact sheets are in {sheets}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    if not (sys.stdin.isatty() and console.is_terminal):
+        console.print(
+            f"`storyreel approve {job.output.url}` continues the job, `reject` ends it",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return False
+    approved = Confirm.ask("Render the rest?", console=console)
+    decide(job.output, approved=approved)
+    return approved

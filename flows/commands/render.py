@@ -17,7 +17,12 @@ from storyreel.flows.commands.options import (
     Overrides,
     Profile,
 )
-from storyreel.flows.commands.outcome import continue_job, report_outcome, run_job
+from storyreel.flows.commands.outcome import (
+    continue_job,
+    decide_at_terminal,
+    report_outcome,
+    run_job,
+)
 
 
 def render(
@@ -42,7 +47,6 @@ def render(
     """
     from storyreel.flows.job.config import load_config
     from storyreel.flows.job.job import open_job
-    from storyreel.flows.plans.sample import decide_at_terminal
     from storyreel.stages.output.storage import Output
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
@@ -55,7 +59,7 @@ def render(
         replace=discard_other_job,
     )
     message = continue_job(job, config, sample or 0)
-    if job.unfinished() and decide_at_terminal(job, Console()):
+    if job.unfinished() and decide_at_terminal(job):
         message = run_job(job, config)
     report_outcome(job, message)
 
@@ -85,7 +89,7 @@ def plan(
     """
     from storyreel.flows.job.config import load_config
     from storyreel.flows.plans.planning import plan_input
-    from storyreel.flows.plans.sample import show_plan
+    from storyreel.flows.views.plans import show_plan
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
     found = plan_input(input_url, config, rates, output_url)

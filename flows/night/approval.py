@@ -24,7 +24,7 @@ from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import JOB_FLOW
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.sample import decide, why_no_plan
-from storyreel.flows.views.plan_text import plan_markdown
+from storyreel.flows.views.plans import plan_markdown
 from storyreel.stages.output.storage import Output
 
 SUSPENDED = "Suspended"

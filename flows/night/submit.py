@@ -1,14 +1,11 @@
 """`storyreel submit`: a flow run of the deployment `job`, in the queue of its priority."""
 
-import json
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect.states import Scheduled
 from prefect.utilities.urls import url_for
-from rich.console import Console
 
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.control import DEFAULT_PRIORITY
@@ -82,16 +79,6 @@ def submit(submission: Submission, server: ServerConfig | None) -> Receipt:
         url = url_for("flow-run", run.id)
     assert url is not None
     return Receipt(flow_run_id=str(run.id), url=url)
-
-
-def show_receipt(receipt: Receipt, *, as_json: bool) -> None:
-    """Print where a submission can be watched."""
-    if as_json:
-        sys.stdout.write(json.dumps(asdict(receipt)) + "\n")
-        return
-    console = Console()
-    console.print(f"job   {receipt.flow_run_id}", highlight=False)
-    console.print(f"watch {receipt.url}", highlight=False, soft_wrap=True)
 
 
 def _absolute(url: str) -> str:

@@ -3,13 +3,8 @@
 The sample is shard 0 of the same job, so nothing is rendered twice.
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import islice
-
-from rich.console import Console
-from rich.prompt import Confirm
-from rich.table import Table
 
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.control import (
@@ -23,17 +18,14 @@ from storyreel.flows.job.job import Job
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.plan import (
     MAX_STORIES,
-    Interval,
     JobPlan,
     check_space,
     make_plan,
     missing_rates,
-    read_plan,
     write_plan,
 )
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.plans.splitting import rule_splitter
-from storyreel.flows.views.progress import duration
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Story
@@ -97,35 +89,6 @@ def plan_job(job: Job, config: RenderConfig, rates: dict[str, StageRate]) -> Job
     return plan
 
 
-def decide_at_terminal(job: Job, console: Console) -> bool:
-    """Show the plan of a job whose sample is rendered, and ask for approval if this is a terminal.
-
-    Returns:
-        True if the rest was approved here.
-    """
-    control = read_control(job.output)
-    if control.approval is not Approval.WAITING or shards_due(job, control):
-        return False
-    if plan := read_plan(job.output):
-        show_plan(plan, console)
-    else:
-        console.print(why_no_plan(job), highlight=False)
-    sheets = job.output.location("films")
-    told = f"The sample's films and contact sheets are in {sheets}"
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
-    if not (sys.stdin.isatty() and console.is_terminal):
-        console.print(
-            f"`storyreel approve {job.output.url}` continues the job, `reject` ends it",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        return False
-    approved = Confirm.ask("Render the rest?", console=console)
-    decide(job.output, approved=approved)
-    return approved
-
-
 def why_no_plan(job: Job) -> str:
     """Explain why there is no plan of a job whose sample is rendered."""
     missing = (
@@ -144,35 +107,3 @@ def _stories_of(job: Job) -> Sequence[Story]:
         step = max(1, len(stories) // per_shard)
         chosen += islice(stories, 0, None, step)
     return chosen
-
-
-def show_plan(plan: JobPlan, console: Console) -> None:
-    """Print the plan of a job."""
-    table = Table("stage", "units", "actor-hours", "GB", title="plan (interval: 90 %)")
-    for stage in plan.stages:
-        table.add_row(
-            stage.stage, _text(stage.units, 0), _text(stage.actor_hours), _text(stage.gigabytes)
-        )
-    console.print(table)
-    nights = f", {_text(plan.nights, 0)} nights" if plan.nights else ""
-    console.print(
-        f"{plan.stories} stories, {_text(plan.shots, 0)} shots, {_text(plan.frames, 0)} frames:"
-        f" {_text(plan.film_hours)} h of film in {_times(plan.hours)}{nights},"
-        f" {_text(plan.gigabytes)} GB, on {', '.join(plan.hardware) or 'unknown hardware'}",
-        highlight=False,
-    )
-
-
-def _text(estimate: Interval, digits: int | None = None) -> str:
-    def number(value: float) -> str:
-        return f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
-
-    if number(estimate.low) == number(estimate.high):
-        return number(estimate.value)
-    return f"{number(estimate.value)} ({number(estimate.low)}-{number(estimate.high)})"
-
-
-def _times(hours: Interval) -> str:
-    low, high = duration(3600 * hours.low), duration(3600 * hours.high)
-    middle = duration(3600 * hours.value)
-    return middle if low == high else f"{middle} ({low} to {high})"

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -32,8 +31,9 @@ from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.run.task_runs import TaskRuns
+from storyreel.flows.views.figures import format_duration, format_rate
 from storyreel.flows.views.gallery import write_gallery
-from storyreel.flows.views.plan_text import plan_against_actual, time_text
+from storyreel.flows.views.plans import actor_time, plan_against_actual
 from storyreel.flows.views.summary import Summary, summarize
 from storyreel.stages.output.records import Failure, File, Film
 
@@ -216,14 +216,14 @@ class _Page:
             f"## {escape_markdown(self._job.name)}",
             "",
             f"{summary}, {remaining} of {self._job.num_shards} shards left; this run took"
-            f" {_duration(wall_s)}.",
+            f" {format_duration(wall_s)}.",
             "",
             "| stage | done | failed | of | actors' time |",
             "|---|---:|---:|---:|---:|",
         ]
         rates = read_rates(self._job.output)
         for stage in stages:
-            time_taken = time_text(_actor_seconds(rates.get(stage.stage)) / 3600)
+            time_taken = actor_time(rates.get(stage.stage))
             total = f"about {stage.total}" if stage.estimated else f"{stage.total}"
             lines.append(
                 f"| {stage.stage} | {stage.done} | {stage.failed} | {total} | {time_taken} |"
@@ -268,14 +268,10 @@ def _describe(stage: StageStatus) -> str:
     if stage.failed:
         parts.append(f"{stage.failed} failed")
     if stage.rate:
-        parts.append(f"{stage.rate:.2f}/s" if stage.rate >= 1 else f"{3600 * stage.rate:.0f}/h")
+        parts.append(format_rate(stage.rate))
     if stage.eta_s is not None:
-        parts.append(f"{_duration(stage.eta_s)} left")
+        parts.append(f"{format_duration(stage.eta_s)} left")
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _actor_seconds(rate: StageRate | None) -> float:

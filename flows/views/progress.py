@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from storyreel.flows.job.status import StageStatus
+from storyreel.flows.views.figures import format_duration, format_rate
 from storyreel.stages.output.records import Storyboard
 
 MAX_WARNINGS = 20
@@ -71,20 +72,9 @@ def describe(status: StageStatus) -> str:
     """Rate, time left and failures of a stage, in a few words."""
     notes = []
     if status.rate:
-        per_minute = status.rate < 1
-        rate, unit = (60 * status.rate, "min") if per_minute else (status.rate, "s")
-        notes.append(f"{rate:.1f}/{unit}")
+        notes.append(format_rate(status.rate))
     if status.eta_s:
-        notes.append(f"{duration(status.eta_s)} left")
+        notes.append(f"{format_duration(status.eta_s)} left")
     if status.failed:
         notes.append(f"{status.failed} failed")
     return ", ".join(notes)
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its two largest units, such as `3 h 20 min`."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {m} min"
-    return f"{m} min {s} s" if m else f"{s} s"

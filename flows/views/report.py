@@ -8,8 +8,8 @@ from rich.table import Table
 
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.status import JobStatus
+from storyreel.flows.views.figures import format_duration
 from storyreel.flows.views.gallery import INDEX
-from storyreel.flows.views.progress import duration
 from storyreel.flows.views.summary import Summary
 from storyreel.flows.views.terminal import plain
 from storyreel.stages.output.records import Failure
@@ -42,7 +42,7 @@ def show_status(status: JobStatus, console: Console) -> None:
     for stage in status.stages:
         total = f"about {stage.total}" if stage.estimated else str(stage.total)
         rate = "" if stage.rate is None else f"{60 * stage.rate:.1f}"
-        left = "" if stage.eta_s is None else duration(stage.eta_s)
+        left = "" if stage.eta_s is None else format_duration(stage.eta_s)
         table.add_row(plain(stage.stage), str(stage.done), str(stage.failed), total, rate, left)
     console.print(table)
     if status.failures:

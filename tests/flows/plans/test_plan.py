@@ -253,7 +253,7 @@ def test_the_command_plans_from_an_earlier_job_and_refuses_another_configuration
     told = json.loads(plan(str(stories), "--rates", output.url, "--json"))
     assert (told["stories"], told["shots"]["value"]) == (1, 2)
     assert told["frames"]["value"] == 1 + 2 * 15
-    assert "actor-hours" in plan(str(stories), "--rates", output.url)
+    assert "one actor's time" in plan(str(stories), "--rates", output.url)
     with pytest.raises(ValueError, match=r"measured another configuration \(keyframes"):
         plan(str(stories), "--rates", output.url, "--set", "keyframes.num_inference_steps=3")
     with pytest.raises(ValueError, match="no rates are known; name with --rates"):

@@ -4,7 +4,8 @@ from rich.console import Console
 
 from storyreel.flows.job.stages import STAGES
 from storyreel.flows.job.status import StageStatus
-from storyreel.flows.views.progress import MAX_WARNINGS, StageProgress, describe, duration
+from storyreel.flows.views.figures import format_duration
+from storyreel.flows.views.progress import MAX_WARNINGS, StageProgress, describe
 from storyreel.stages.output.records import Failure, Panel, Storyboard
 
 
@@ -73,5 +74,5 @@ def test_a_failure_is_no_note_about_a_prompt() -> None:
 
 
 def test_durations_read_like_a_clock() -> None:
-    told = [duration(seconds) for seconds in (0.4, 59.6, 61, 3600, 100_000)]
+    told = [format_duration(seconds) for seconds in (0.4, 59.6, 61, 3600, 100_000)]
     assert told == ["0 s", "1 min 0 s", "1 min 1 s", "1 h 0 min", "27 h 46 min"]
