@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 from storyreel.cluster.config import ClusterConfig
 from storyreel.cluster.ray_runtime import connected
+
+# `make test` tries a hundred inputs of each kind, `make test-all` 100,000 in all.
+settings.register_profile("thorough", max_examples=4000)
 
 MAX_STARTS = 4
 

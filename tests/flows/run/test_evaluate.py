@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from storyreel.cluster.config import ClusterConfig
-from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.commands.cli import app
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job, read_job
@@ -30,13 +27,6 @@ PARTS = ("text_encoder", "tokenizer", "image_encoder", "feature_extractor")
 
 # The commands of this file find the Ray of this process and leave it up.
 pytestmark = pytest.mark.usefixtures("local_ray")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    """One Ray for all evaluations, as in a notebook; each would start one of its own."""
-    with connected(ClusterConfig(num_cpus=4)):
-        yield
 
 
 @pytest.fixture(scope="session")
