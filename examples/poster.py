@@ -94,4 +94,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Workers import the record and the stage, so they must not belong to the script itself.
+    from examples import poster  # noqa: PLW0406, as a module of its own
+
+    poster.main()

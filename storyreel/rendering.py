@@ -5,6 +5,7 @@ The stages are those of a job, so a story that is rendered here has the same pix
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -100,8 +101,9 @@ class Renderer:
     ) -> None:
         self._config = load_config(config, profile=profile, overrides=overrides)
         # The stages publish files; they go with this object.
-        self._folder = tempfile.TemporaryDirectory(prefix="storyreel-")
-        self._output = Output(self._folder.name)
+        folder = tempfile.mkdtemp(prefix="storyreel-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._output = Output(folder)
         self._images = str(fsspec.core.url_to_fs(images)[1]).rstrip("/")
         self._references = References(images, self._config.references, self._output.publish)
         self._rendered: dict[str, _Rendered] = {}

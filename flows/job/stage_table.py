@@ -94,7 +94,8 @@ class StageSpec:
         factory: returns, for the output's URL and the configuration, what constructs the stage on a
             worker; it is sent there by pickle.
         units: the units of one shard, from the manifests that earlier stages have written.
-        record: class of the records that a unit returns.
+        record: class of the records that a unit returns, from a module that workers can import:
+            pickle would rebuild a class of the script that is run, and pydantic refuse the copy.
         manifests: what seals the stage of a shard, in the order of writing.
         unit_of: what a unit works on; it says how many units a job has.
         files: where its files are published, if it publishes any.

@@ -86,7 +86,8 @@ class JobRun:
             attempts = f"given up after {result.attempts} attempts, the last on {result.worker}"
             get_run_logger().warning("%s: %s: %s", unit, attempts, why)
         elif not self._watched.meters.knows_hardware(stage):
-            made = read_commit(self._watched.job.output, unit, type(result[0]))
+            job = self._watched.job
+            made = read_commit(job.output, unit, job.stages[stage].record)
             self._watched.meters.ran_on(stage, made.hardware)
 
 

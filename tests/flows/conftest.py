@@ -38,7 +38,7 @@ height = 64
 [execution]
 shard_size = 2
 [pools.render]
-num_actors = 2
+num_actors = 1
 num_cpus = 0.5
 [pools.assembly]
 num_actors = 1
@@ -85,10 +85,14 @@ class Command:
 
     config: Path
     prefect_home: Path
+    prefect_url: str = ""
+    """A server that is up already; without it each command starts one, which takes ten seconds."""
 
     @property
     def environment(self) -> dict[str, str]:
+        server = {"PREFECT_API_URL": self.prefect_url} if self.prefect_url else {}
         return {
+            **server,
             **os.environ,
             "PREFECT_HOME": str(self.prefect_home),
             "PYTHONPATH": str(ROOT),
@@ -113,10 +117,9 @@ class Command:
     def prefect_states(self, job: str) -> list[str]:
         """The states of the flow runs and of the task runs of jobs whose name starts so."""
         code = PREFECT_STATES.format(job=job)
-        environment = {**os.environ, "PREFECT_HOME": str(self.prefect_home)}
         done = subprocess.run(
             [sys.executable, "-c", code],
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=True,
@@ -147,8 +150,11 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def command(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
-    return Command(config=tiny_config, prefect_home=tmp_path_factory.mktemp("prefect"))
+def command(
+    tiny_config: Path, prefect_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Command:
+    home = tmp_path_factory.mktemp("prefect")
+    return Command(config=tiny_config, prefect_home=home, prefect_url=prefect_url)
 
 
 @pytest.fixture(scope="session")
@@ -174,9 +180,9 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server that all the jobs of a module report to."""
+    """A Prefect server that all the jobs of a process report to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         with prefect_api():

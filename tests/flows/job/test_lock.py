@@ -37,16 +37,15 @@ with held(Output(sys.argv[1]), "flow run night"):
 @contextmanager
 def other_process(output: Output) -> Iterator[subprocess.Popen[str]]:
     """A real process that holds the output."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", HOLD, output.url], cwd=ROOT, text=True, stdout=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     before = {path: path.read_bytes() for path in committed}
 
     # Another number of actors, and another share of CPUs, must not show in any pixel.
-    sizes = ["--set", "pools.render.num_actors=1", "--set", "pools.render.num_cpus=1"]
+    sizes = ["--set", "pools.render.num_actors=2", "--set", "pools.render.num_cpus=1"]
     second = command.start(*command.render(stories, output, *sizes))
     kill(wait_until(lambda: _working_actor(second.pid), second))
     _, errors = second.communicate(timeout=240)
