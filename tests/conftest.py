@@ -1,7 +1,9 @@
 """One real local Ray for all the tests of a process that need one."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -33,3 +35,10 @@ def _start_patiently(stack: ExitStack) -> None:
         else:
             return
     raise ExceptionGroup("no local Ray", problems)
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path: names of sockets below it may have 107 bytes in all."""
+    with tempfile.TemporaryDirectory(prefix="c", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

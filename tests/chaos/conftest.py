@@ -47,9 +47,9 @@ class PrefectServer:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(short_folder: Path) -> Iterator[Cluster]:
     """A Ray node that takes the units of all scenes; tests may add others."""
-    cluster = Cluster(folder=tmp_path_factory.mktemp("c"), port=free_port("127.0.0.2"))
+    cluster = Cluster(folder=short_folder, port=free_port("127.0.0.2"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, SHARED)
         try:

@@ -210,9 +210,9 @@ def kill(node: psutil.Process) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(short_folder: Path) -> Iterator[Cluster]:
     # Ray's sockets have long names of their own below this folder.
-    cluster = Cluster(folder=tmp_path_factory.mktemp("c"), port=free_port("127.0.0.2"))
+    cluster = Cluster(folder=short_folder, port=free_port("127.0.0.2"))
     cluster.start_node()
     try:
         wait_until(lambda: "connected to 1" in cluster.run(CONNECT, cluster.address))

@@ -234,7 +234,7 @@ def test_a_family_without_a_safety_checker_is_loaded_without_a_warning(
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("broken.png", "is no picture"),
+        ("broken.png", "is not an image"),
         ("missing.png", "missing from"),
         ("../girl.png", "leaves the output"),
         ("/etc/hostname", "leaves the output"),
