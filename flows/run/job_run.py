@@ -16,7 +16,7 @@ from storyreel.flows.job.retention import remove_intermediates
 from storyreel.flows.run.monitor import Watched
 from storyreel.flows.run.shards import StageOfShard, render_stage, stages_of
 from storyreel.flows.views.progress import StageProgress
-from storyreel.stages.output.commits import UnitId, read_commit
+from storyreel.stages.output.commits import Commit, UnitId, read_commit
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure
 
@@ -87,7 +87,7 @@ class JobRun:
             get_run_logger().warning("%s: %s: %s", unit, attempts, why)
         elif not self._watched.meters.knows_hardware(stage):
             job = self._watched.job
-            made = read_commit(job.output, unit, job.stages[stage].record)
+            made: Commit[Any] = read_commit(job.output, unit, job.stages[stage].record)
             self._watched.meters.ran_on(stage, made.hardware)
 
 
