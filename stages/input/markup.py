@@ -16,7 +16,7 @@ MAX_NAMES = 20
 """Known characters that a message names."""
 _TAG = re.compile(r"\\(?P<plain>[#\[\]\\])|\[(?P<name>[^\[\]\\\n]{1,100})\]")
 _CAPTION_MARK = re.compile(r"(?:^|(?<=\s))#")
-_ESCAPED = re.compile(r"\\([#\[\]\\])")
+_SIGN = re.compile(r"([#\[\]\\])")
 
 
 def markup_of(panel: PanelInput, names: Iterable[str]) -> PanelMarkup:
@@ -44,6 +44,17 @@ def parse_markup(text: str, names: Iterable[str]) -> PanelMarkup:
     return PanelMarkup(parts=tuple(parts), caption=caption, no_character=no_character)
 
 
+def find_names(words: str, names: Iterable[str]) -> list[TextPart]:
+    """Split words without markup at the names that they contain.
+
+    Returns:
+        The parts of the words, as `parse_markup` finds them in `escape(words)`.
+    """
+    # An escaped sign is a part of its own there, so that no name contains one.
+    pieces = [TextPart(text=piece) for piece in _SIGN.split(words) if piece]
+    return [part for piece in pieces for part in _with_plain_names(piece, tuple(names))]
+
+
 def plain_words(text: str) -> str:
     """The words of a text as a reader sees them, without its tags for empty scenes."""
     return _reader_text([part for part in _tagged(text) if part.character != NO_CHARACTER])
@@ -65,7 +76,7 @@ def says_nobody(text: str) -> bool:
 
 def escape(text: str) -> str:
     """`text` as markup that stands for itself."""
-    return re.sub(r"([#\[\]\\])", r"\\\1", text)
+    return _SIGN.sub(r"\\\1", text)
 
 
 def escape_caption_marks(text: str) -> str:

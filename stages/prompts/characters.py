@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from storyreel.stages.input.markup import escape, markup_of
+from storyreel.stages.input.markup import escape, find_names, markup_of
 from storyreel.stages.output.records import Character, PanelInput, PanelMarkup, TextPart
 
 MAX_FOUND = 4
@@ -67,11 +67,15 @@ def carry_on(
     names = tuple(character.name for character in characters)
     parsed = [markup_of(panel, names) for panel in panels]
     if len(names) == 1 and not any(markup.names for markup in parsed):
-        present = [names[: 0 if markup.no_character else 1] for markup in parsed]
-        return _name_all(panels, parsed, present)
-    genders = {c.name: _gender(f"{c.name} {c.description}") for c in characters}
-    stage = _Stage(recent=[], group=())
-    return _name_all(panels, parsed, [_meant(markup, stage, genders) for markup in parsed])
+        meant = [() if markup.no_character else names for markup in parsed]
+    else:
+        genders = {c.name: _gender(f"{c.name} {c.description}") for c in characters}
+        stage = _Stage(recent=[], group=())
+        meant = [_meant(markup, stage, genders) for markup in parsed]
+    return tuple(
+        _named(panel, markup, those, names) if those else panel
+        for panel, markup, those in zip(panels, parsed, meant, strict=True)
+    )
 
 
 def find_subjects(text: str) -> tuple[Character, ...]:
@@ -168,30 +172,22 @@ def _outside_quotations(text: str) -> str:
     return re.sub(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d", " ", text)
 
 
-def _name_all(
-    panels: tuple[PanelInput, ...], parsed: list[PanelMarkup], meant: list[tuple[str, ...]]
-) -> tuple[PanelInput, ...]:
-    rows = zip(panels, parsed, meant, strict=True)
-    return tuple(_named(panel, markup, names) for panel, markup, names in rows)
-
-
-def _named(panel: PanelInput, markup: PanelMarkup, names: tuple[str, ...]) -> PanelInput:
-    """The panel with the characters named that it means; text and markup say the same."""
-    if not names:
-        return panel
-    before, after = _around_subject(markup.plain, len(names)) or ("", _continued(markup.plain))
-    tags = [TextPart(text=name, character=name) for name in names]
-    parts = [TextPart(text=before), tags[0]]
+def _named(
+    panel: PanelInput, markup: PanelMarkup, meant: tuple[str, ...], names: tuple[str, ...]
+) -> PanelInput:
+    """The panel with tags for the characters that it means; `names` are all of the story."""
+    before, after = _around_subject(markup.plain, len(meant)) or ("", _continued(markup.plain))
+    tags = [TextPart(text=name, character=name) for name in meant]
+    parts = [*find_names(before, names), tags[0]]
     for tag in tags[1:]:
         parts += [TextPart(text=" and "), tag]
-    parts.append(TextPart(text=after))
+    # The sentence may also name somebody in its new form: a "Fox" at its start was not "fox".
+    parts += find_names(after, names)
     return dataclasses.replace(
         panel,
-        text=f"{escape(before)}{' and '.join(f'[{name}]' for name in names)}{escape(after)}",
+        text=f"{escape(before)}{' and '.join(f'[{name}]' for name in meant)}{escape(after)}",
         caption=caption_of(panel, markup),
-        markup=PanelMarkup(
-            parts=tuple(part for part in parts if part.text), caption=None, no_character=False
-        ),
+        markup=PanelMarkup(parts=tuple(parts), caption=None, no_character=False),
     )
 
 

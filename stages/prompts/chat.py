@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storyreel.stages.heartbeat import beat
-from storyreel.stages.input.markup import escape, parse_markup
+from storyreel.stages.input.markup import escape, find_names
 from storyreel.stages.models.config import resolve
 from storyreel.stages.models.loading import torch_dtype
 from storyreel.stages.output.records import Character
@@ -95,11 +95,12 @@ def _messages(
 
 
 def _panel_text(answer: Answer, names: list[str]) -> str:
-    picture = escape(" ".join(answer.picture.split()))
-    if not picture:
+    words = " ".join(answer.picture.split())
+    if not words:
         raise ValueError("the chat model describes an empty picture")
-    there = parse_markup(picture, names).names
+    there = {part.character for part in find_names(words, names)} - {None}
     missing = [name for name in dict.fromkeys(answer.characters) if name not in there]
+    picture = escape(words)
     tags = " and ".join(f"[{name}]" for name in missing)
     if tags:
         return f"{tags}, {picture}"

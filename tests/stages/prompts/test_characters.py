@@ -1,3 +1,7 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storyreel.stages.input.markup import parse_markup
 from storyreel.stages.output.records import Character
 from storyreel.stages.prompts.characters import carry_on, find_subjects
 from tests.stages.prompts.builders import character, panel
@@ -63,6 +67,30 @@ def test_the_only_character_named_nowhere_is_in_every_panel() -> None:
 def test_carrying_on_twice_changes_nothing() -> None:
     once = carry_on((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
     assert carry_on(once, (ANN,)) == once
+
+
+def test_a_panel_that_a_pronoun_fills_also_names_whom_its_new_words_name() -> None:
+    fox = character("fox", "a red fox")
+    panels = carry_on((panel("Ann runs."), panel("Fox sees her.")), (ANN, fox))
+    assert panels[1].text == "[Ann], fox sees her."
+    assert panels[1].markup is not None
+    assert panels[1].markup.names == ("Ann", "fox")
+
+
+WORDS = ["Ann", "fox", "Fox", "she", "They", "it", "her", "runs.", "R2#", "\\#", "\\[", '"Oh,"']
+TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=5))
+def test_the_text_and_the_markup_of_a_panel_say_the_same(texts: list[str]) -> None:
+    characters = (ANN, character("fox", "a red fox"), character("R2#", "a robot"))
+    names = [c.name for c in characters]
+    try:
+        panels = carry_on(tuple(panel(text) for text in texts), characters)
+    except ValueError:
+        return  # the markup of some random words is wrong
+    for carried_on in panels:
+        assert carried_on.markup in (None, parse_markup(carried_on.text, names))
 
 
 def test_prose_introduces_its_subjects() -> None:
