@@ -28,6 +28,12 @@ def markup_of(panel: PanelInput, names: Iterable[str]) -> PanelMarkup:
     return parse_markup(panel.text, names) if panel.markup is None else panel.markup
 
 
+def caption_of(panel: PanelInput, markup: PanelMarkup) -> str:
+    """The caption of a panel: the one stated, else the panel's words; may be empty."""
+    stated = markup.caption if panel.caption is None else panel.caption
+    return markup.plain if stated is None else stated
+
+
 def parse_markup(text: str, names: Iterable[str]) -> PanelMarkup:
     """Parse a panel's text.
 
@@ -72,7 +78,7 @@ def plain_words(text: str) -> str:
 def check_tags(text: str, names: Iterable[str]) -> None:
     """Check that the tags of prose name known characters.
 
-    Its sentences become panels of their own later, so [NC] in one and a name in another are allowed.
+    Its sentences become panels later, so [NC] in one and a name in another are allowed.
 
     Raises:
         InputError: a tag names an unknown character.
