@@ -10,7 +10,8 @@ from storyreel.flows.job.config import RenderConfig
 from storyreel.stages.factories import make_splitting
 from storyreel.stages.input.stories import Rejection, read_stories
 from storyreel.stages.output.records import Story
-from storyreel.stages.prompts.stage import Split, to_input_row
+from storyreel.stages.prompts.input_rows import to_input_row
+from storyreel.stages.prompts.splitting import Split
 
 logger = logging.getLogger(__name__)
 

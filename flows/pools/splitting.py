@@ -14,7 +14,7 @@ from storyreel.flows.pools.command import run_units
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
-from storyreel.stages.prompts.stage import Split
+from storyreel.stages.prompts.splitting import Split
 from storyreel.stages.units import StageFactory
 
 BATCH_SIZE = 64

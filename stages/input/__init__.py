@@ -1,1 +1,1 @@
-"""The input of a job: story files, rows, panel markup and reference images."""
+"""The input of a job: story files, their rows, the markup of panels, reference images."""

@@ -1,8 +1,11 @@
-r"""The markup of panels, a superset of the released StoryDiffusion code's.
+r"""The markup of panels, a superset of that of the released StoryDiffusion code.
 
-``[Name]`` names a character, ``[NC]`` says that nobody is in the picture, and what follows the last
-`` #`` is the caption (nothing after it: no caption). ``\#``, ``\[``, ``\]`` and ``\\`` are plain.
-A defined name without brackets counts as well, unless the panel says ``[NC]``.
+``[Name]`` names a character, and ``[NC]`` says that the picture has no character. The text after
+the last `` #`` is the caption; if it is empty, the panel has none. A backslash before ``#``, ``[``,
+``]`` or another backslash makes it a plain sign. The name of a defined character counts without
+brackets too, unless the panel says ``[NC]``.
+
+A panel is parsed once, when its row is accepted; later stages read the `PanelMarkup` of its record.
 """
 
 import re
@@ -13,27 +16,39 @@ from storyreel.stages.output.records import PanelInput, PanelMarkup, TextPart
 
 NO_CHARACTER = "NC"
 MAX_NAMES = 20
-"""Known characters that a message names."""
+"""Known names that a message lists."""
 _TAG = re.compile(r"\\(?P<plain>[#\[\]\\])|\[(?P<name>[^\[\]\\\n]{1,100})\]")
 _CAPTION_MARK = re.compile(r"(?:^|(?<=\s))#")
-_ESCAPED = re.compile(r"\\([#\[\]\\])")
+_SIGN = re.compile(r"([#\[\]\\])")
 
 
 def markup_of(panel: PanelInput, names: Iterable[str]) -> PanelMarkup:
-    """The markup of a panel that was accepted with its story, whose characters are `names`."""
+    """Return the markup of a panel of an accepted story; `names` are the story's characters."""
+    # The jobs of version 0.1 contain the text of their panels only.
     return parse_markup(panel.text, names) if panel.markup is None else panel.markup
 
 
+def caption_of(panel: PanelInput, markup: PanelMarkup) -> str:
+    """The caption of a panel: the one stated, else the panel's words; may be empty."""
+    stated = markup.caption if panel.caption is None else panel.caption
+    return markup.plain if stated is None else stated
+
+
 def parse_markup(text: str, names: Iterable[str]) -> PanelMarkup:
-    """Parse a panel's text; `names` are the characters that the story defines.
+    """Parse a panel's text.
+
+    Args:
+        text: what the user wrote.
+        names: the characters that the story defines.
 
     Raises:
-        ValueError: a tag names an unknown character or contradicts [NC], or no words are left.
+        InputError: a tag names an unknown character, a panel with [NC] names one, or the text has
+            no words besides its tags and its caption.
     """
     known = tuple(names)
     body, caption = _split_caption(text)
     parts = _tagged(body)
-    no_character = _says_no_character(parts, known)
+    no_character = _check_no_character(parts, known)
     parts = [part for part in parts if part.character != NO_CHARACTER]
     if not no_character:
         parts = [piece for part in parts for piece in _with_plain_names(part, known)]
@@ -44,37 +59,53 @@ def parse_markup(text: str, names: Iterable[str]) -> PanelMarkup:
     return PanelMarkup(parts=tuple(parts), caption=caption, no_character=no_character)
 
 
+def find_names(words: str, names: Iterable[str]) -> list[TextPart]:
+    """Split words without markup at the names that they contain.
+
+    Returns:
+        The parts of the words, as `parse_markup` finds them in `escape(words)`.
+    """
+    # An escaped sign is a part of its own there, so that no name contains one.
+    pieces = [TextPart(text=piece) for piece in _SIGN.split(words) if piece]
+    return [part for piece in pieces for part in _with_plain_names(piece, tuple(names))]
+
+
 def plain_words(text: str) -> str:
-    """The words of a text as a reader sees them, without its tags for empty scenes."""
+    """Return the words of a text as a reader sees them: tags as names, and no [NC]."""
     return _reader_text([part for part in _tagged(text) if part.character != NO_CHARACTER])
 
 
 def check_tags(text: str, names: Iterable[str]) -> None:
-    """Check the tags of prose, whose sentences may each name others.
+    """Check that the tags of prose name known characters.
+
+    Its sentences become panels later, so [NC] in one and a name in another are allowed.
 
     Raises:
-        ValueError: a tag names an unknown character.
+        InputError: a tag names an unknown character.
     """
     _check_known(_tagged(text), tuple(names))
 
 
 def says_nobody(text: str) -> bool:
-    """True if the text contains the tag for an empty scene."""
+    """True if the text contains the tag [NC]."""
     return any((name or "").strip() == NO_CHARACTER for _, name in _TAG.findall(text))
 
 
 def escape(text: str) -> str:
-    """`text` as markup that stands for itself."""
-    return re.sub(r"([#\[\]\\])", r"\\\1", text)
+    """Escape the signs of markup in plain text; parsing the result gives the text again."""
+    return _SIGN.sub(r"\\\1", text)
 
 
 def escape_caption_marks(text: str) -> str:
-    """Prose as a panel's text: tags stay tags, a `#` is only a sign."""
+    """Escape each `#` of prose, which has tags but no captions, to make it a panel's text."""
     return re.sub(r"\\.|#", lambda found: "\\#" if found[0] == "#" else found[0], text)
 
 
 def name_pattern(name: str) -> str:
-    """A regular expression of a name as a whole word; an article in front may be capital."""
+    """Return a regular expression that matches a name as a whole word.
+
+    A name such as "the fox" also matches "The fox" and "the Fox"; others match in their own case.
+    """
     article, space, rest = name.partition(" ")
     if article == "the" and rest:
         return rf"(?<!\w)[Tt]he{space}(?i:{re.escape(rest)})(?!\w)"
@@ -116,7 +147,8 @@ def _check_known(parts: list[TextPart], known: tuple[str, ...]) -> None:
             )
 
 
-def _says_no_character(parts: list[TextPart], known: tuple[str, ...]) -> bool:
+def _check_no_character(parts: list[TextPart], known: tuple[str, ...]) -> bool:
+    """Check the tags of a panel, and return True if one of them is [NC]."""
     _check_known(parts, known)
     tags = {part.character for part in parts if part.character is not None}
     if NO_CHARACTER in tags and len(tags) > 1:
@@ -127,6 +159,7 @@ def _says_no_character(parts: list[TextPart], known: tuple[str, ...]) -> bool:
 def _with_plain_names(part: TextPart, known: tuple[str, ...]) -> list[TextPart]:
     if part.character is not None or not known:
         return [part]
+    # "Ann Lee" must not be found as "Ann".
     longest_first = sorted(known, key=len, reverse=True)
     names = re.compile("|".join(f"({name_pattern(name)})" for name in longest_first))
     pieces: list[TextPart] = []

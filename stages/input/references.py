@@ -1,9 +1,9 @@
-"""The pictures of a story: read where a story may point to, checked, and copied.
+"""Reads, checks and copies the images that stories name.
 
-They are the reference images of its characters and the control images of its panels. A story is
-untrusted. Its images lie beside its file, or where the configuration says; the job
-copies them into its output under the hash of their content, so that they are part of what a job is
-and no worker reads from anywhere else.
+These are the reference images of characters and the control images of panels. Stories are
+untrusted: an image must lie in the folder of the story's file, or at a host or in a bucket that the
+configuration allows. The job copies it into its output under the hash of its content. So the image
+is part of the job's fingerprint, and workers read from the output alone.
 """
 
 import hashlib
@@ -29,29 +29,29 @@ from storyreel.stages.output.urls import without_credentials
 from storyreel.stages.pictures import MAX_REFERENCE_BYTES, decode_reference
 
 TIMEOUT_S = 30.0
-
+"""Longest wait for a host, in seconds."""
 ATTEMPTS = 3
 PAUSE_S = 2.0
-"""Time before an image whose host was away is asked for again, seconds."""
+"""Pause before the next attempt to read an image, in seconds."""
 
-_BUSY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
+_TEMPORARY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 
 FOLDER = "references"
-"""Folder of the copies at an output."""
+"""Folder of the copies, below the output."""
 
 
 class References:
-    """Finds, checks and copies the pictures of stories; each is read once."""
+    """Copies the images of an input's stories; an image that stories share is read once."""
 
     def __init__(
         self, input_url: str, config: ReferencesConfig, keep: Callable[[str, bytes], Any]
     ) -> None:
-        """Prepare for the stories of one input.
+        """Read nothing yet.
 
         Args:
-            input_url: where the stories are read from.
-            config: where else their images may be.
-            keep: told the path below an output and the content of every image.
+            input_url: the input; images beside its files are read from the same file system.
+            config: the hosts and buckets from which images may be read.
+            keep: called with the path below the output and the content of each image.
         """
         self._filesystem: Any = fsspec.core.url_to_fs(input_url)[0]
         self._config = config
@@ -59,12 +59,13 @@ class References:
         self._copies: dict[tuple[str, str], str] = {}
 
     def adopt(self, story: Story) -> Story:
-        """The story with its images' paths below the output in place of where they were.
+        """Copy the images of a story, and return the story with the paths of the copies.
 
         Raises:
-            ValueError: an image is not where it may be, cannot be read, or is no allowed picture;
-                the message names the character or the panel, and the image.
-            StorageError: an image may be read another time; its message names the same.
+            InputError: an image is at a place that is not allowed, cannot be read, or is not an
+                allowed picture; the message names the character or the panel, and the image.
+            StorageError: reading an image failed for a reason that may pass; the message names the
+                same.
         """
         folder = posixpath.dirname(story.source_file)
         characters = tuple(self._adopt_character(one, folder) for one in story.characters)
@@ -101,18 +102,19 @@ class References:
         return self._copies[folder, image]
 
     def _read(self, image: str, folder: str) -> bytes:
+        # A story that is rejected because its host was down for a moment would be lost to the job.
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._read_once(image, folder)
             except ValueError:
                 raise
-            except Exception as error:  # every file system has its own exceptions
+            except Exception as error:  # each file system of fsspec has exceptions of its own
                 reason = getattr(error, "strerror", None) or without_credentials(str(error))
-                told = f"cannot be read: {reason or type(error).__name__}"
+                message = f"cannot be read: {reason or type(error).__name__}"
                 if not is_passing(error):
-                    raise InputError(told) from None
+                    raise InputError(message) from None
                 if attempt == ATTEMPTS:
-                    raise StorageError(told) from None
+                    raise StorageError(message) from None
             time.sleep(PAUSE_S)
         raise AssertionError("the last attempt returns or raises")
 
@@ -121,30 +123,31 @@ class References:
             return _fetch(image, self._config)
         if image.startswith("s3://"):
             return _read_s3(image, self._config)
-        path = _beside(image, folder, self._filesystem)
-        return _limited(self._filesystem, path)
+        path = _path_beside_stories(image, folder, self._filesystem)
+        return _read_limited(self._filesystem, path)
 
 
-def _beside(image: str, folder: str, filesystem: Any) -> str:
+def _path_beside_stories(image: str, folder: str, filesystem: Any) -> str:
     """Resolve an image path relative to the story's folder; it must stay inside."""
     parts = PurePosixPath(image)
     inside = parts.parts and not parts.is_absolute() and ".." not in parts.parts
     if not inside or "://" in image or "::" in image or "\0" in image:
         raise InputError(
-            "must be a path inside the folder of the story's file, or a URL https:// or s3:// of a"
-            " place that references.https_hosts or references.s3_buckets allow"
+            "must be a path inside the folder of the story's file, or an https:// or s3:// URL"
+            " that references.https_hosts or references.s3_buckets allows"
         )
     path = posixpath.join(folder, image)
     if isinstance(filesystem, LocalFileSystem):
         root, target = Path(folder).resolve(), Path(path).resolve()
         if not target.is_relative_to(root):
             raise InputError("is a link that leaves the folder of the story's file")
-        if not target.is_file():  # a device or a pipe would never end
-            raise InputError("is no file")
+        if not target.is_file():  # reading a pipe or a device may never end
+            raise InputError("is not a file")
     return path
 
 
-def _limited(filesystem: Any, path: str) -> bytes:
+def _read_limited(filesystem: Any, path: str) -> bytes:
+    # One byte more than is allowed: `decode_reference` refuses the image by its size.
     with filesystem.open(path, "rb") as file:
         content: bytes = file.read(MAX_REFERENCE_BYTES + 1)
     return content
@@ -154,9 +157,9 @@ def _read_s3(image: str, config: ReferencesConfig) -> bytes:
     bucket = image.removeprefix("s3://").partition("/")[0]
     if bucket not in config.s3_buckets:
         allowed = ", ".join(config.s3_buckets) or "none"
-        raise InputError(f"is in the bucket {bucket!r}; references.s3_buckets allow {allowed}")
+        raise InputError(f"is in the bucket {bucket!r}; references.s3_buckets allows {allowed}")
     filesystem, path = fsspec.core.url_to_fs(image)
-    return _limited(filesystem, path)
+    return _read_limited(filesystem, path)
 
 
 def _fetch(image: str, config: ReferencesConfig) -> bytes:
@@ -164,21 +167,21 @@ def _fetch(image: str, config: ReferencesConfig) -> bytes:
     host = parts.hostname or ""
     if host not in config.https_hosts or parts.username is not None:
         allowed = ", ".join(config.https_hosts) or "none"
-        raise InputError(f"is on the host {host!r}; references.https_hosts allow {allowed}")
+        raise InputError(f"is on the host {host!r}; references.https_hosts allows {allowed}")
     port = parts.port or 443
-    # The address that was looked at is the one that is asked: a name may change its mind.
+    # Connect to the address that was checked: the name could resolve to another one by then.
     address = _address(host, port, config)
     netloc = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     url = parts._replace(netloc=netloc, fragment="").geturl()
-    # With a transport of our own, no proxy of the environment comes between.
+    # With an explicit transport, httpx ignores the proxies that the environment names.
     transport = httpx.HTTPTransport(verify=httpx.create_ssl_context())
     headers = {"Host": parts.netloc, "Accept-Encoding": "identity"}
     with (
         httpx.Client(transport=transport, timeout=TIMEOUT_S) as client,
         client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
     ):
-        if response.is_server_error or response.status_code in _BUSY:
-            raise TimeoutError(f"the host answers {response.status_code}")  # which may pass
+        if response.is_server_error or response.status_code in _TEMPORARY:
+            raise TimeoutError(f"the host answers {response.status_code}")  # is read again
         if response.status_code != httpx.codes.OK:
             raise InputError(f"cannot be read: the host answers {response.status_code}")
         return b"".join(_up_to_limit(response.iter_raw()))
@@ -198,7 +201,7 @@ def _address(host: str, port: int, config: ReferencesConfig) -> str:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
-            raise TimeoutError(error.strerror) from error  # which may pass
+            raise TimeoutError(error.strerror) from error  # is read again
         raise
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:

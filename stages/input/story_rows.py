@@ -21,19 +21,25 @@ from storyreel.stages.validation import explain, shorten
 
 
 def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story:
-    """The story of an input row; null fields are not given.
+    """Convert an input row to a story; a field that is null counts as missing.
+
+    Args:
+        row: fields as a format's reader yields them; see `StoryRow`.
+        source_file: file of the row.
+        source_row: number of the row in its file, from 1.
 
     Raises:
-        ValueError: the row breaks a rule; the message names field, value and what is allowed.
+        InputError: a field is not valid; the message names it, its value and what is allowed.
     """
     try:
-        return StoryRow.model_validate(_given(row)).to_story(source_file, source_row)
+        return StoryRow.model_validate(_without_nulls(row)).to_story(source_file, source_row)
     except ValidationError as error:
         raise InputError(explain(error, StoryRow)) from None
 
 
 def valid_id(value: Any) -> str:
-    """`value` as text if it is a story id, else nothing; numbers are read as text."""
+    """Return `value` as a string if it is a valid story id, else an empty one."""
+    # Numbers are common ids in tables; a bool is an int in Python.
     text = "" if isinstance(value, bool) or not isinstance(value, str | int) else str(value)
     return text if STORY_ID.fullmatch(text) and ".." not in text else ""
 
@@ -50,28 +56,30 @@ def _checked_id(value: Any) -> str:
     return str(value)
 
 
-def _lines(value: Any) -> Any:
-    """One string with a line for each item, as the released code takes it."""
+def _split_lines(value: Any) -> Any:
+    """Split a string into its lines: the released StoryDiffusion code takes one item per line."""
     if not isinstance(value, str):
         return value
     return [line.strip() for line in value.splitlines() if line.strip()]
 
 
 def _as_panels(value: Any) -> Any:
-    lines = _lines(value)
+    lines = _split_lines(value)
     if not isinstance(lines, list):
         return lines
-    return [{"text": item} if isinstance(item, str) else _given(item) for item in lines]
+    return [{"text": item} if isinstance(item, str) else _without_nulls(item) for item in lines]
 
 
 def _as_characters(value: Any) -> Any:
-    lines = _lines(value)
+    lines = _split_lines(value)
     if not isinstance(lines, list):
         return lines
-    return [_defined(item) if isinstance(item, str) else _given(item) for item in lines]
+    return [
+        _character_fields(item) if isinstance(item, str) else _without_nulls(item) for item in lines
+    ]
 
 
-def _whole_text(value: str) -> str:
+def _encodable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -79,17 +87,19 @@ def _whole_text(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_whole_text)]
-"""Text that a file can hold; JSON may escape what is no text."""
+Text = Annotated[str, AfterValidator(_encodable)]
+"""A string that can be encoded as UTF-8; JSON may escape lone surrogates, which cannot."""
 
 
-def _given(item: Any) -> Any:
+def _without_nulls(item: Any) -> Any:
+    # A table has a cell in every column, so a null stands for a field that the row does not have.
     if not isinstance(item, Mapping):
         return item
     return {key: value for key, value in item.items() if value is not None}
 
 
-def _defined(line: str) -> dict[str, str]:
+def _character_fields(line: str) -> dict[str, str]:
+    """The fields of a character written as `[Name] description # comment`."""
     found = re.fullmatch(r"\s*\[([^\[\]]*)\]\s*([^#]*)(?:#.*)?", line, re.DOTALL)
     if found is None:
         raise InputError("must be mappings with a name, or texts such as '[Name] description'")
@@ -129,16 +139,16 @@ class StoryRow(_Fields):
     negative_prompt: Text = ""
     seed: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)] = 0
     duration_s: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=3600)] | None = None
-    # What says something about the story and shapes no picture.
+    # Fields about the story that have no influence on its film.
     title: Any = None
     source: Any = None
     notes: Any = None
 
     def to_story(self, source_file: str, source_row: int) -> Story:
-        """The record of this row.
+        """Check the rules between fields, parse the panels, and return the story.
 
         Raises:
-            ValueError: the fields do not fit together.
+            InputError: a rule between fields is broken, or the markup of a text is wrong.
         """
         self._check_content()
         self._check_characters()
@@ -174,8 +184,8 @@ class StoryRow(_Fields):
         for name in names:
             if name == NO_CHARACTER or name != name.strip():
                 raise InputError(
-                    f"characters: {shorten(name)} is no name: [NC] means that nobody is in the"
-                    " picture, and a name has no blanks around it"
+                    f"characters: {shorten(name)} is not allowed as a name: [NC] stands for a"
+                    " picture without characters, and a name has no blanks around it"
                 )
 
     def _check_tags(self) -> None:
@@ -187,7 +197,7 @@ class StoryRow(_Fields):
             raise InputError(f"text: {error}") from None
 
     def _parsed_panels(self) -> tuple[PanelInput, ...]:
-        """The panels with their markup: nothing later parses their text again."""
+        """The panels with their markup, so that no later stage parses their text again."""
         names = [character.name for character in self.characters]
         return tuple(
             PanelInput(**dict(panel), markup=_parsed(f"panels[{index}]", panel, names))
@@ -203,6 +213,6 @@ def _parsed(place: str, panel: PanelRow, names: list[str]) -> PanelMarkup:
     if markup.caption is not None and panel.caption is not None:
         raise InputError(
             f"{place}: has a caption in `caption` and another one after # in"
-            f" `text` {shorten(panel.text)}; a plain number sign is written \\#"
+            f" `text` {shorten(panel.text)}; a number sign that begins no caption is written \\#"
         )
     return markup

@@ -1,17 +1,17 @@
-"""The number of keyframes of a film, and how they are shared out among its panels.
+"""Computes how many keyframes a film needs, and divides them among the panels.
 
-Neighbouring keyframes are joined by a clip of F frames that holds both, so a film has
-1 + sum(F - 1) frames. The beats of one panel are joined by motion; the panel's own `shot` joins
-its last beat to the next panel:
+A clip of F frames joins two neighbouring keyframes and contains both, so a film has
+1 + sum(F - 1) frames. Motion joins the beats of one panel; the panel's own `shot` joins its last
+beat to the next panel:
 
-    motion    rendered; the panel is left at once
-    cut       the next panel is there at once
-    hold      the panel stands for `hold_s`, then as a cut
+    motion    rendered frames lead from the panel to the next one
+    cut       the next panel follows without frames between them
+    hold      the panel stands still for `hold_s`, then a cut follows
     dissolve  the panel fades into the next one for `dissolve_s`
 
-No panel flashes by as a single frame. A cut from a keyframe that no motion has led to is a hold;
-a film whose last keyframe no motion has led to ends with a still of it, `films.still_s` long. That
-still is added by stage 4 and comes on top of the length that is planned here.
+No panel is visible for a single frame only. A cut from a keyframe to which no motion leads becomes
+a hold, and a film with such a last keyframe ends with a still of it, `films.still_s` long. The
+films stage adds that still to the length that is planned here.
 """
 
 import itertools
@@ -24,7 +24,14 @@ from storyreel.stages.prompts.config import PromptsConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmTiming:
-    """Frames of a clip of motion, frames per second, and the lengths of the other shots."""
+    """The lengths of shots.
+
+    Attributes:
+        num_frames: frames of a clip of motion, both keyframes included.
+        fps: frames per second.
+        hold_s: length of a hold in seconds.
+        dissolve_s: length of a dissolve in seconds.
+    """
 
     num_frames: int
     fps: int
@@ -33,10 +40,10 @@ class FilmTiming:
 
     @classmethod
     def of(cls, config: PromptsConfig, num_frames: int, fps: int) -> "FilmTiming":
-        """The timing that a configuration asks for.
+        """Return the timing of a configuration.
 
         Raises:
-            ValueError: a clip of motion would hold nothing but its keyframes, or time stands.
+            ValueError: a clip of motion would contain its keyframes only, or `fps` is not positive.
         """
         if num_frames < 3:
             raise ValueError(f"num_frames {num_frames}: must be at least 3")
@@ -47,7 +54,7 @@ class FilmTiming:
         )
 
     def shot_frames(self, kind: ShotKind) -> int:
-        """Frames of a shot, both keyframes included."""
+        """Return the number of frames of a shot, both keyframes included."""
         match kind:
             case ShotKind.MOTION:
                 return self.num_frames
@@ -59,12 +66,12 @@ class FilmTiming:
                 return 1 + max(1, round(self.dissolve_s * self.fps))
 
     def film_frames(self, duration_s: float) -> int:
-        """The least number of frames that lasts `duration_s`."""
-        # A tiny slack, so that 0.1 s at 30 fps is 3 frames in floating point too.
+        """Return the least number of frames that last `duration_s` seconds."""
+        # In floating point, 0.1 s at 30 fps can be slightly more than 3 frames.
         return max(1, math.ceil(duration_s * self.fps - 1e-9))
 
     def keyframes_of_motion(self, duration_s: float) -> int:
-        """Keyframes of a film that has only motion and lasts at least `duration_s`; 2 or more."""
+        """Return the keyframes, at least 2, of a film of motion that lasts `duration_s` seconds."""
         steps = (self.film_frames(duration_s) - 1) / (self.num_frames - 1)
         return 1 + max(1, math.ceil(steps))
 
@@ -72,9 +79,16 @@ class FilmTiming:
 def count_beats(
     panels: tuple[PanelInput, ...], duration_s: float | None, timing: FilmTiming
 ) -> tuple[int, ...]:
-    """The beats of each panel: its own number if stated, else what the film's length asks for.
+    """Return the number of beats of each panel.
 
-    Beats are spread evenly, one more for the longer texts; a story's only panel has at least two.
+    A panel keeps the number that it states. The others share the beats that the film's length
+    needs evenly, and those with longer texts get one more. The only panel of a story has at least
+    two, since one keyframe cannot move.
+
+    Args:
+        panels: the panels of a story.
+        duration_s: least length of the film in seconds; `None` for one beat per panel.
+        timing: frames of each kind of shot.
     """
     free = [index for index, panel in enumerate(panels) if panel.beats is None]
     least = 2 if len(panels) == 1 else 1
@@ -84,7 +98,8 @@ def count_beats(
     due = timing.film_frames(duration_s)
     longest_first = sorted(free, key=lambda index: (-len(panels[index].text), index))
     turns = itertools.cycle(longest_first)
-    # Again and again, for a beat adds its motion but may spare its panel from standing.
+    # One round is not always enough: a second beat adds its motion, but it may also turn the hold
+    # after its panel into a cut, which is shorter.
     while (missing := due - planned_frames(panels, tuple(beats), timing)) > 0:
         for index in itertools.islice(turns, math.ceil(missing / (timing.num_frames - 1))):
             beats[index] += 1
@@ -92,27 +107,27 @@ def count_beats(
 
 
 def plan_joins(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[ShotKind, ...]:
-    """The kind of shot after each panel; a cut from a still keyframe becomes a hold."""
+    """Return the shot after each panel but the last; a cut from a still keyframe becomes a hold."""
     return tuple(
         ShotKind.HOLD if panel.shot is ShotKind.CUT and not moved else panel.shot
-        for panel, moved in zip(panels[:-1], _moved_to(panels, beats)[:-1], strict=True)
+        for panel, moved in zip(panels[:-1], _reached_by_motion(panels, beats)[:-1], strict=True)
     )
 
 
 def planned_frames(
     panels: tuple[PanelInput, ...], beats: tuple[int, ...], timing: FilmTiming
 ) -> int:
-    """Frames of the film, its closing still left out."""
+    """Return the number of frames of the film without its closing still."""
     between = sum(timing.shot_frames(kind) - 1 for kind in plan_joins(panels, beats))
     return 1 + between + sum(count - 1 for count in beats) * (timing.num_frames - 1)
 
 
 def ends_still(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> bool:
     """True if the film ends with a still of its last keyframe."""
-    return not _moved_to(panels, beats)[-1]
+    return not _reached_by_motion(panels, beats)[-1]
 
 
-def _moved_to(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[bool, ...]:
+def _reached_by_motion(panels: tuple[PanelInput, ...], beats: tuple[int, ...]) -> tuple[bool, ...]:
     """For each panel, whether a shot of motion leads to its last keyframe."""
     before = (ShotKind.CUT, *(panel.shot for panel in panels[:-1]))
     return tuple(

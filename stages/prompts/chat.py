@@ -1,4 +1,8 @@
-"""A chat model says what each panel shows; its answer is held to a schema while it is written."""
+"""Lets a chat model describe the picture of each panel.
+
+The answer is constrained to a JSON schema while it is generated, so that it can always be parsed,
+unless it ends at the limit of tokens.
+"""
 
 from typing import Any
 
@@ -10,13 +14,13 @@ from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storyreel.stages.heartbeat import beat
-from storyreel.stages.input.markup import escape, parse_markup
+from storyreel.stages.input.markup import escape, find_names
 from storyreel.stages.models.config import resolve
 from storyreel.stages.models.loading import torch_dtype
 from storyreel.stages.output.records import Character
 from storyreel.stages.prompts.config import ChatConfig
 
-# What JSON text may hold without an escape, and what the picture of a prompt is made of.
+# Characters that JSON strings contain without an escape; no picture needs others.
 _PLAIN_TEXT = r'[^"\\\x00-\x1f]'
 _TASK = (
     "You plan the pictures of a picture story. For one passage of the story say in one short"
@@ -33,7 +37,7 @@ class Answer(BaseModel):
 
 
 class ChatDirector:
-    """Turns passages of prose into panel texts with a chat model of transformers."""
+    """Describes the pictures of passages with a chat model of transformers, which it loads."""
 
     def __init__(self, config: ChatConfig) -> None:
         path = resolve(config.model.path)
@@ -49,10 +53,17 @@ class ChatDirector:
         self._model = outlines.from_transformers(model.to(config.model.device).eval(), tokenizer)
 
     def describe(self, passages: list[str], characters: tuple[Character, ...]) -> list[str]:
-        """A panel text with markup for each passage, in order.
+        """Describe the picture of each passage.
+
+        Args:
+            passages: the words of the panels, in order; each request contains the three before.
+            characters: of the story.
+
+        Returns:
+            For each passage a panel's text, with markup.
 
         Raises:
-            ValueError: an answer ended before it was whole, or says nothing.
+            ValueError: an answer reached the limit of tokens before its end, or is empty.
         """
         names = [character.name for character in characters]
         schema = _schema(names, self._config.max_picture_chars)
@@ -64,7 +75,7 @@ class ChatDirector:
 
     def _answer(self, write: Any, messages: list[dict[str, str]]) -> Answer:
         tokens = self._config.max_new_tokens
-        # The mask of a token is cheap; compiling its kernel takes longer than a short answer.
+        # outlines compiles the kernel that masks tokens: that takes longer than a short answer.
         with torch.compiler.set_stance("force_eager"):
             text = write(Chat(messages), max_new_tokens=tokens, do_sample=False)
         beat()
@@ -95,11 +106,13 @@ def _messages(
 
 
 def _panel_text(answer: Answer, names: list[str]) -> str:
-    picture = escape(" ".join(answer.picture.split()))
-    if not picture:
+    """Write an answer as a panel's text; characters that the picture does not name go in front."""
+    words = " ".join(answer.picture.split())
+    if not words:
         raise ValueError("the chat model describes an empty picture")
-    there = parse_markup(picture, names).names
+    there = {part.character for part in find_names(words, names)} - {None}
     missing = [name for name in dict.fromkeys(answer.characters) if name not in there]
+    picture = escape(words)
     tags = " and ".join(f"[{name}]" for name in missing)
     if tags:
         return f"{tags}, {picture}"

@@ -1,6 +1,6 @@
-"""Prompts within the text encoder's limit.
+"""Writes prompts that fit the limit of the text encoders.
 
-What does not fit goes in this order, each only as far as needed:
+If a prompt is too long, it is shortened in this order, each step only as far as needed:
 
 1. the style, from its end;
 2. the trailing parts of the descriptions ("a girl in a red coat" -> "a girl"), the last first;
@@ -8,31 +8,19 @@ What does not fit goes in this order, each only as far as needed:
 4. the first character's description;
 5. the panel's own words, from the end.
 
-Of the negative prompt the style's share goes first, then the user's words from the end.
+A negative prompt loses the style's words first, then the user's words, both from the end.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-
-from transformers import PreTrainedTokenizerBase
 
 from storyreel.stages.output.records import PanelMarkup
 from storyreel.stages.prompts.config import Style
+from storyreel.stages.prompts.token_budget import TokenBudget
 
 _TAIL = re.compile(r"(?:,|;| and| with| in| wearing| who| that| on| under| holding)\s")
 _POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\s|$))")
-
-
-class TokenBudget:
-    """The token limit of a model's text encoders; a text must fit all of them."""
-
-    def __init__(self, tokenizers: Iterable[PreTrainedTokenizerBase]) -> None:
-        self._tokenizers = tuple(tokenizers)
-
-    def fits(self, text: str) -> bool:
-        """True if every encoder can read the whole text, including its special tokens."""
-        return all(_count(t, text) <= t.model_max_length for t in self._tokenizers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +34,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
-    """A prompt before it is written out; `descriptions` of characters by name."""
+    """A prompt that may still be too long.
+
+    Attributes:
+        markup: the panel's words.
+        descriptions: of the panel's characters, by name; without one, the name stands.
+        style: around the words.
+        max_words: words that remain of the body; `None` for all.
+    """
 
     markup: PanelMarkup
     descriptions: Mapping[str, str]
@@ -69,11 +64,13 @@ class _Draft:
 def compose(
     markup: PanelMarkup, descriptions: Mapping[str, str], style: Style, budget: TokenBudget
 ) -> Prompt:
-    """Write the prompt of a panel, cut to the budget in this module's order.
+    """Write the prompt of a panel, shortened in this module's order if it is too long.
 
     Args:
         markup: the panel's words.
-        descriptions: of the story's characters, by name; empty: the name stands.
+        descriptions: of the story's characters, by name; if one is empty, the name stands.
+        style: template around the words.
+        budget: the limit.
     """
     present = {name: _clean(descriptions[name]) for name in markup.names}
     draft = _Draft(markup=markup, descriptions=present, style=style)
@@ -99,10 +96,14 @@ def compose(
 def compose_negative(
     negative_prompt: str, style: Style, budget: TokenBudget
 ) -> tuple[str, tuple[str, ...]]:
-    """The user's negative prompt, then the style's, cut to the budget; and what was cut."""
+    """Join the negative prompts of the user and of the style, and shorten them if needed.
+
+    Returns:
+        The negative prompt, and a warning if words were cut.
+    """
     text = ", ".join(filter(None, (negative_prompt.rstrip(" ,"), style.negative_prompt)))
     words = text.split()
-    kept = _longest(words, budget)
+    kept = budget.num_fitting(words)
     if kept == len(words):
         return text, ()
     lost = " ".join(words[kept:])
@@ -111,7 +112,7 @@ def compose_negative(
 
 
 def compose_motion(first: Prompt, second: Prompt, style: Style, budget: TokenBudget) -> str:
-    """The text of a shot: "first, then second", or the second's prompt where that is too long."""
+    """Write the text of a shot: "first, then second", or the prompt of the second if too long."""
     if first.body == second.body:
         return second.text
     before, after = style.prompt.split("{prompt}")
@@ -119,18 +120,15 @@ def compose_motion(first: Prompt, second: Prompt, style: Style, budget: TokenBud
     return both if budget.fits(both) else second.text
 
 
-def _count(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
-
-
 def _clean(description: str) -> str:
     return " ".join(description.split()).rstrip(" .")
 
 
 def _body(markup: PanelMarkup, descriptions: Mapping[str, str]) -> str:
-    """The words with each character's description in place of its first mention.
+    """Return the words with each character's description in place of its first mention.
 
-    "Ann's kite" keeps the name; a character mentioned only so is described in front.
+    A possessive keeps the name, as "a girl in a red coat's kite" would describe the kite. A
+    character with possessives only is described in front: "a girl in a red coat, Ann's kite flies".
     """
     words: list[str] = []
     described: set[str] = set()
@@ -139,12 +137,14 @@ def _body(markup: PanelMarkup, descriptions: Mapping[str, str]) -> str:
             words.append(part.text)
             continue
         description = descriptions.get(part.character, "")
-        owns = _owns(markup, index)
-        words.append(part.text if owns or part.character in described else description or part.text)
-        described |= set() if owns else {part.character}
+        possessive = _owns(markup, index)
+        words.append(
+            part.text if possessive or part.character in described else description or part.text
+        )
+        described |= set() if possessive else {part.character}
     waiting = [descriptions.get(name, "") for name in markup.names if name not in described]
     text = " ".join("".join(words).split()).strip(" ,")
-    # A full stop tells the text encoder nothing, and the style follows it.
+    # The style follows after a comma, and a full stop means nothing to the text encoder.
     text = text[:-1] if text.endswith(".") and not text.endswith("..") else text
     return ", ".join([*filter(None, waiting), text])
 
@@ -159,7 +159,7 @@ def _owns(markup: PanelMarkup, index: int) -> bool:
 def _shorten(
     draft: _Draft, shorten: Callable[[_Draft], Iterator[_Draft]], budget: TokenBudget
 ) -> tuple[_Draft, bool]:
-    """The first shorter draft that fits, else the shortest; and whether words are gone."""
+    """Return the first shorter draft that fits, else the shortest, and True if words are lost."""
     shorter = draft
     for shorter in shorten(draft):
         if budget.fits(shorter.text):
@@ -201,16 +201,4 @@ def _no_descriptions(draft: _Draft) -> Iterator[_Draft]:
 
 
 def _cut_words(draft: _Draft, budget: TokenBudget) -> _Draft:
-    return replace(draft, max_words=_longest(draft.body.split(), budget))
-
-
-def _longest(words: list[str], budget: TokenBudget) -> int:
-    """The number of leading words that fit the budget."""
-    low, high = 0, len(words)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if budget.fits(" ".join(words[:middle])):
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return replace(draft, max_words=budget.num_fitting(draft.body.split()))

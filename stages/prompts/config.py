@@ -1,8 +1,8 @@
-"""Settings of stage 1: how stories become panels, prompts and shots."""
+"""Settings of the prompts stage, and the styles that stories may name."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 from pysbd.languages import LANGUAGE_CODES
@@ -12,18 +12,18 @@ from storyreel.stages.settings import Settings
 
 
 class Style(Settings):
-    """A look by name: a template around the prompt, and what to keep out of the picture."""
+    """A style: a template around the prompt, and a negative prompt."""
 
     prompt: str
-    """Template that holds `{prompt}` once."""
+    """Template that contains `{prompt}` once."""
     negative_prompt: str = ""
-    """What to keep out of the picture."""
+    """Negative prompt: what the picture should not show."""
 
     @field_validator("prompt")
     @classmethod
     def _holds_the_prompt(cls, template: str) -> str:
         if template.count("{prompt}") != 1:
-            raise ValueError(f"style template {template!r}: must hold {{prompt}} once")
+            raise ValueError(f"style template {template!r}: must contain {{prompt}} once")
         return template
 
 
@@ -55,32 +55,32 @@ STYLES: Mapping[str, Style] = MappingProxyType(
         ),
     }
 )
-"""Looks that a story may name; a configuration adds its own or replaces one."""
+"""Bundled styles by name; a configuration may replace them and add others."""
 
 
 class ChatConfig(Settings):
-    """A chat model that says what each panel shows; left out, rules do."""
+    """A chat model that describes the picture of each panel of prose."""
 
     model: ModelConfig
     max_new_tokens: Annotated[int, Field(ge=16, le=2048)] = 256
-    """Longest answer about one panel, in tokens of the chat model."""
+    """Longest answer for one panel, in tokens of the chat model; a longer one is not used."""
     max_picture_chars: Annotated[int, Field(ge=20, le=1000)] = 240
-    """Longest description of one picture."""
+    """Longest description of one picture, in characters."""
 
 
 class PromptsConfig(Settings):
     """Settings of the prompts stage."""
 
     language: str = "en"
-    """Language of the prose, for sentence ends: an ISO 639-1 code that pysbd knows."""
+    """Language of prose, to find the ends of sentences: an ISO 639-1 code that pysbd supports."""
     duration_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     """Least length of a film in seconds if the story states none; `None`: one beat per panel."""
     max_panel_words: Annotated[int, Field(ge=5)] = 40
-    """Longer sentences are split where a clause ends."""
+    """Sentences of prose with more words are split at the end of a clause."""
     min_panel_words: Annotated[int, Field(ge=1)] = 2
-    """Shorter sentences join a neighbour."""
+    """Sentences of prose with fewer words are joined to a neighbour."""
     hold_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Length of a hold in seconds, also of the panels that are only cut to and from."""
+    """Length of a hold in seconds; a cut from a panel to which no motion leads is a hold too."""
     dissolve_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Length of a dissolve in seconds."""
     style: str = ""
@@ -88,7 +88,7 @@ class PromptsConfig(Settings):
     negative_prompt: str = ""
     """Negative prompt of stories that state none."""
     styles: dict[str, Style] = Field(default_factory=dict)
-    """Further styles by name."""
+    """Styles by name, in addition to the bundled ones or in place of them."""
     chat: ChatConfig | None = None
 
     @field_validator("language")
@@ -100,12 +100,8 @@ class PromptsConfig(Settings):
         return language
 
     def find_style(self, text: str) -> Style:
-        """The style of that name (case is ignored), else `text` itself put after the prompt."""
+        """Return the style named `text` (in any case), or one that puts `text` after the prompt."""
         named = {name.casefold(): style for name, style in {**STYLES, **self.styles}.items()}
         plain = text.replace("{", "").replace("}", "").strip(" ,")
         free = Style(prompt=f"{{prompt}}, {plain}" if plain else "{prompt}")
         return named.get(text.strip().casefold(), free)
-
-
-Splitter = Literal["rules", "chat", "written"]
-"""Who made the panels: the rules, the chat model, or the user."""

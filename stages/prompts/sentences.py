@@ -1,4 +1,7 @@
-"""Prose to pieces, one for each panel: cut between sentences and clauses, every word kept."""
+"""Cuts prose into passages, one for each panel, between sentences and clauses.
+
+Every word is kept, and no quotation is cut. Lengths are counted in words between blanks.
+"""
 
 import itertools
 import re
@@ -7,23 +10,30 @@ import pysbd
 
 from storyreel.stages.input.markup import NO_CHARACTER, says_nobody
 
-# A new clause with its own subject; before anything else a cut would tear a phrase.
+# The end of a clause, if the next one has its own subject: elsewhere a cut could divide a phrase.
 _CLAUSE_END = re.compile(
     r"(?:(?<=;)|(?<=,)(?= (?:and then|then|but|so|while|until)\b)"
     r"|(?<=,)(?= and (?:he|she|they|it)\b)|(?<= -)|(?<=[.!?]))\s+"
 )
 _OPEN_TO_CLOSE = {"\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c"}
 MAX_QUOTED_SENTENCES = 8
-"""A quotation that has not ended by then has lost its closing mark."""
+"""A quotation that is longer than this probably lacks its closing mark."""
 
 
 def split_sentences(text: str, language: str) -> list[str]:
-    """The sentences of a prose text in order; a quotation stays whole, blank lines always cut."""
+    """Split prose into sentences; a quotation stays whole, and a blank line always ends a sentence.
+
+    Args:
+        text: the prose.
+        language: an ISO 639-1 code that pysbd supports.
+    """
     segmenter = pysbd.Segmenter(language=language, clean=False)
     sentences: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         words = " ".join(paragraph.split())
-        sentences += _whole_quotations(_cut(words, segmenter.segment(words) if words else []))
+        sentences += _join_quotations(
+            _cut_at_segments(words, segmenter.segment(words) if words else [])
+        )
     return sentences
 
 
@@ -37,7 +47,7 @@ def split_clauses(sentence: str) -> tuple[str, str] | None:
 
 
 def split_long(sentences: list[str], max_words: int) -> list[str]:
-    """Cut sentences of more than `max_words` words where clauses end, if they can be cut."""
+    """Cut sentences of more than `max_words` words at ends of clauses, where they have any."""
     pieces: list[str] = []
     waiting = sentences[::-1]
     while waiting:
@@ -51,7 +61,7 @@ def split_long(sentences: list[str], max_words: int) -> list[str]:
 
 
 def split_to_count(sentences: list[str], count: int) -> list[str]:
-    """Cut the longest sentences at clauses until there are `count`, or none can be cut."""
+    """Cut the longest sentences at ends of clauses until there are `count`, or none can be cut."""
     pieces = list(sentences)
     whole: set[str] = set()
     while len(pieces) < count and len(whole) < len(set(pieces)):
@@ -66,9 +76,10 @@ def split_to_count(sentences: list[str], count: int) -> list[str]:
 
 
 def merge_short(sentences: list[str], min_words: int) -> list[str]:
-    """Join sentences of fewer than `min_words` words to the one before (the first: after).
+    """Join each sentence of fewer than `min_words` words to the one before.
 
-    A sentence about nobody is joined only with its like.
+    The first sentence is joined to the one after it. A sentence with the tag [NC] is joined only
+    to others with it, since one picture cannot both have characters and have none.
     """
     merged: list[str] = []
     for sentence in sentences:
@@ -81,9 +92,9 @@ def merge_short(sentences: list[str], min_words: int) -> list[str]:
 
 
 def merge_to_count(sentences: list[str], count: int) -> list[str]:
-    """Join the shortest neighbours until no more than `count` are left, if they can be joined.
+    """Join the shortest neighbours until at most `count` are left, if they can be joined.
 
-    A sentence about nobody is joined only with its like.
+    A sentence with the tag [NC] is joined only to others with it.
     """
     pieces = list(sentences)
     nobody = [says_nobody(piece) for piece in pieces]
@@ -99,7 +110,7 @@ def merge_to_count(sentences: list[str], count: int) -> list[str]:
 
 
 def count_words(text: str) -> int:
-    """Words between blanks."""
+    """Return the number of words between blanks."""
     return len(text.split())
 
 
@@ -108,8 +119,11 @@ def _may_join(before: str, after: str) -> bool:
     return says_nobody(before) == says_nobody(after) or before == f"[{NO_CHARACTER}]"
 
 
-def _cut(text: str, segments: list[str]) -> list[str]:
-    """`text` cut where the segments start: what a segmenter lost or changed is still there."""
+def _cut_at_segments(text: str, segments: list[str]) -> list[str]:
+    """Cut `text` where the segments begin.
+
+    The segments themselves are not used, since pysbd loses or changes characters in some texts.
+    """
     starts, end = [0], 0
     for segment in segments:
         place = text.find(segment.strip(), end)
@@ -121,14 +135,14 @@ def _cut(text: str, segments: list[str]) -> list[str]:
     return [piece for piece in pieces if piece]
 
 
-def _whole_quotations(sentences: list[str]) -> list[str]:
-    """Join what lies between the marks of one quotation, and its tag ('..." she said.')."""
+def _join_quotations(sentences: list[str]) -> list[str]:
+    """Join the sentences of one quotation, and the words that say who speaks ('..." she said.')."""
     joined: list[str] = []
     place = 0
     while place < len(sentences):
         end = _end_of_quotation(sentences, place)
         piece = " ".join(sentences[place:end])
-        if joined and _goes_on(joined[-1], piece):
+        if joined and _continues_quotation(joined[-1], piece):
             joined[-1] = f"{joined[-1]} {piece}"
         else:
             joined.append(piece)
@@ -139,22 +153,22 @@ def _whole_quotations(sentences: list[str]) -> list[str]:
 def _end_of_quotation(sentences: list[str], start: int) -> int:
     last = min(len(sentences), start + MAX_QUOTED_SENTENCES)
     for end in range(start + 1, last + 1):
-        if not _open_quotation(" ".join(sentences[start:end])):
+        if not _has_open_quotation(" ".join(sentences[start:end])):
             return end
     return start + 1
 
 
-def _goes_on(before: str, piece: str) -> bool:
+def _continues_quotation(before: str, piece: str) -> bool:
     return before.endswith(('"', "\u201d", "\u00bb")) and piece[0].islower()
 
 
 def _is_safe(sentence: str, place: int) -> bool:
     """True if a cut leaves three words or more on both sides and splits no quotation."""
     before, after = sentence[:place], sentence[place:]
-    return min(count_words(before), count_words(after)) >= 3 and not _open_quotation(before)
+    return min(count_words(before), count_words(after)) >= 3 and not _has_open_quotation(before)
 
 
-def _open_quotation(text: str) -> bool:
+def _has_open_quotation(text: str) -> bool:
     if text.count('"') % 2:
         return True
     waiting: list[str] = []

@@ -63,6 +63,29 @@ def test_an_input_that_changes_while_it_is_read_is_refused_and_nothing_is_laid_o
     assert job.num_shards == len(again.names("manifests/stories"))
 
 
+def test_the_hash_of_an_input_is_that_of_version_0_1(tmp_path: Path) -> None:
+    """Otherwise nobody could continue a job that version 0.1 has laid out."""
+    panels = [
+        "[Zoe] runs # At last",
+        {"text": "Zoe\\# 5", "caption": "c", "shot": "cut", "beats": 2},
+    ]
+    stories = [
+        {"story_id": "fox", "text": "[NC] A lake. A fox ran."},
+        {
+            "story_id": "zoe",
+            "panels": panels,
+            "characters": [{"name": "Zoe", "description": "a girl"}],
+            "seed": 7,
+        },
+        {"story_id": "owl", "panels": ["[Owl] reads"]},
+    ]
+    output = Output(str(tmp_path / "job"))
+    open_job(output, str(write(tmp_path, stories)), CONFIG)
+    assert json.loads(output.read(JOB))["input_sha256"] == (
+        "5b9f293b65091e52a90a003c4292ef598cb92f3f63b964649c6ba292f67e434b"
+    )
+
+
 def test_the_same_input_in_another_folder_is_the_same_job_also_with_bad_rows(
     tmp_path: Path,
 ) -> None:

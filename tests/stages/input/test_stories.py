@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from storyreel.stages.input.stories import MAX_ROW_BYTES, Rejection, read_stories
+from storyreel.stages.input.formats import MAX_ROW_BYTES
+from storyreel.stages.input.stories import Rejection, read_stories
 from storyreel.stages.output.records import ShotKind, Story
 
 PROSE: dict[str, Any] = {"story_id": "fox", "text": "A fox ran."}
@@ -153,7 +154,7 @@ def test_the_forms_of_the_released_code_are_understood(tmp_path: Path) -> None:
         ({"text": 3}, "text: 3: must be a valid string"),
         ({"text": "\ud800"}, "text: .*surrogates"),
         ({"characters": [{"name": "A"}, {"name": "A"}]}, "'A' is defined twice"),
-        ({"characters": [{"name": "NC"}]}, "'NC' is no name"),
+        ({"characters": [{"name": "NC"}]}, "'NC' is not allowed as a name"),
         ({"characters": "Bob, a man"}, r"\[Name\] description"),
     ],
 )

@@ -3,8 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storyreel.stages.input.markup import parse_markup
-from storyreel.stages.prompts.compose import TokenBudget, compose, compose_motion, compose_negative
+from storyreel.stages.prompts.compose import compose, compose_motion, compose_negative
 from storyreel.stages.prompts.config import PromptsConfig, Style
+from storyreel.stages.prompts.token_budget import TokenBudget
 from tests.stages.prompts.builders import make_tokenizer
 
 ANN = {"Ann": "a girl in a red coat"}

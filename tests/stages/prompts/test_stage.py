@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.output.records import ShotKind, Story, Storyboard
-from storyreel.stages.prompts.stage import PromptsStage, to_input_row
+from storyreel.stages.prompts.input_rows import to_input_row
+from storyreel.stages.prompts.stage import PromptsStage
 from tests.stages.prompts.builders import character, panel, story
 from tests.stages.prompts.conftest import MakeStage
 

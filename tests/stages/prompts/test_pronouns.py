@@ -1,5 +1,9 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storyreel.stages.input.markup import parse_markup
 from storyreel.stages.output.records import Character
-from storyreel.stages.prompts.characters import carry_on, find_subjects
+from storyreel.stages.prompts.pronouns import resolve_pronouns
 from tests.stages.prompts.builders import character, panel
 
 ANN = character("Ann", "a girl in a red coat")
@@ -8,7 +12,7 @@ REX = character("Rex", "a dog")
 
 
 def carried(*texts: str, characters: tuple[Character, ...] = (ANN, TOM, REX)) -> list[str]:
-    return [p.text for p in carry_on(tuple(panel(text) for text in texts), characters)]
+    return [p.text for p in resolve_pronouns(tuple(panel(text) for text in texts), characters)]
 
 
 def test_a_pronoun_goes_on_with_the_last_character_it_fits() -> None:
@@ -47,9 +51,9 @@ def test_nobody_enters_a_panel_for_no_character_or_by_a_word_in_a_quotation() ->
 
 
 def test_the_caption_keeps_the_words_of_the_user() -> None:
-    panels = carry_on((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
+    panels = resolve_pronouns((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
     assert (panels[1].text, panels[1].caption) == ("[Ann] sits.", "A rest")
-    panels = carry_on((panel("Ann runs."), panel("She sits.")), (ANN,))
+    panels = resolve_pronouns((panel("Ann runs."), panel("She sits.")), (ANN,))
     assert panels[1].caption == "She sits."
 
 
@@ -60,17 +64,30 @@ def test_the_only_character_named_nowhere_is_in_every_panel() -> None:
     ]
 
 
-def test_carrying_on_twice_changes_nothing() -> None:
-    once = carry_on((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
-    assert carry_on(once, (ANN,)) == once
+def test_resolving_twice_changes_nothing() -> None:
+    once = resolve_pronouns((panel("Ann runs."), panel("She sits. # A rest")), (ANN,))
+    assert resolve_pronouns(once, (ANN,)) == once
 
 
-def test_prose_introduces_its_subjects() -> None:
-    text = "A young fox lived by a pond. The fox was hungry. The fox ran. Grapes hung over the fox."
-    (fox,) = find_subjects(text)
-    assert (fox.name, fox.description) == ("the fox", "a young fox")
+def test_a_panel_that_a_pronoun_fills_also_names_whom_its_new_words_name() -> None:
+    fox = character("fox", "a red fox")
+    panels = resolve_pronouns((panel("Ann runs."), panel("Fox sees her.")), (ANN, fox))
+    assert panels[1].text == "[Ann], fox sees her."
+    assert panels[1].markup is not None
+    assert panels[1].markup.names == ("Ann", "fox")
 
 
-def test_things_that_do_not_act_are_no_subjects() -> None:
-    assert find_subjects("A house stood there. He saw the house. He left the house.") == ()
-    assert find_subjects("The young fox ran. A young man came. The young fox slept.") == ()
+WORDS = ["Ann", "fox", "Fox", "she", "They", "it", "her", "runs.", "R2#", "\\#", "\\[", '"Oh,"']
+TEXT = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=5))
+def test_the_text_and_the_markup_of_a_panel_say_the_same(texts: list[str]) -> None:
+    characters = (ANN, character("fox", "a red fox"), character("R2#", "a robot"))
+    names = [c.name for c in characters]
+    try:
+        panels = resolve_pronouns(tuple(panel(text) for text in texts), characters)
+    except ValueError:
+        return  # the markup of some random words is wrong
+    for carried_on in panels:
+        assert carried_on.markup in (None, parse_markup(carried_on.text, names))

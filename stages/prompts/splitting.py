@@ -1,0 +1,176 @@
+"""Splits stories into panels: the first half of the prompts stage.
+
+Prose is cut into passages, one for each panel, and a chat model describes their pictures if one is
+configured. A written storyboard has its panels already. For both, pronouns are replaced by the
+characters that they stand for, and every panel gets its number of beats.
+"""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storyreel.stages.input.markup import (
+    caption_of,
+    check_tags,
+    escape_caption_marks,
+    markup_of,
+    parse_markup,
+    plain_words,
+)
+from storyreel.stages.output.records import PanelInput, ShotKind, Story
+from storyreel.stages.prompts.beats import FilmTiming, count_beats, ends_still, planned_frames
+from storyreel.stages.prompts.config import ChatConfig, PromptsConfig
+from storyreel.stages.prompts.introductions import find_subjects, tag_introductions
+from storyreel.stages.prompts.pronouns import resolve_pronouns
+from storyreel.stages.prompts.sentences import (
+    merge_short,
+    merge_to_count,
+    split_long,
+    split_sentences,
+    split_to_count,
+)
+
+if TYPE_CHECKING:
+    from storyreel.stages.prompts.chat import ChatDirector
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A story as a written storyboard.
+
+    Attributes:
+        story: has panels and no prose; every panel states its characters, its caption and its
+            number of beats.
+        splitter: "written" (the user made the panels), "chat" (the chat model described them), or
+            "rules", followed by the reason if the chat model failed.
+        warnings: what the user may want to know about the split.
+    """
+
+    story: Story
+    splitter: str
+    warnings: tuple[str, ...]
+
+
+class StorySplitter:
+    """Splits stories; holds the chat model if one is configured.
+
+    Args:
+        config: lengths of panels and films, language, chat model.
+        timing: frames of each kind of shot.
+    """
+
+    def __init__(self, config: PromptsConfig, timing: FilmTiming) -> None:
+        self._config = config
+        self._timing = timing
+        self._director = None if config.chat is None else _load_director(config.chat)
+
+    def __call__(self, story: Story) -> Split:
+        """Split a story.
+
+        Raises:
+            ValueError: the story's markup is wrong.
+        """
+        splitter = "written"
+        warnings: tuple[str, ...] = ()
+        if story.text is not None:
+            story, splitter, warnings = self._split_prose(story, story.text)
+        panels = resolve_pronouns(story.panels, story.characters)
+        duration_s = self._duration_s(story)
+        beats = count_beats(panels, duration_s, self._timing)
+        warnings += _length_warnings(panels, beats, duration_s, self._timing)
+        panels = tuple(
+            dataclasses.replace(panel, beats=count)
+            for panel, count in zip(panels, beats, strict=True)
+        )
+        return Split(
+            story=dataclasses.replace(story, panels=panels), splitter=splitter, warnings=warnings
+        )
+
+    def _duration_s(self, story: Story) -> float | None:
+        return story.duration_s or self._config.duration_s
+
+    def _split_prose(self, story: Story, text: str) -> tuple[Story, str, tuple[str, ...]]:
+        check_tags(text, [character.name for character in story.characters])
+        found = () if story.characters else find_subjects(text)
+        characters = story.characters or found
+        names = [character.name for character in characters]
+        passages = map(escape_caption_marks, self._passages(text, self._duration_s(story)))
+        panels = []
+        for passage in passages:
+            tagged = tag_introductions(passage, found)
+            # The viewer reads the story's own words, not the name that was made from them.
+            caption = None if tagged == passage else plain_words(passage)
+            panels.append(_panel(tagged, caption, names))
+        story = dataclasses.replace(story, text=None, characters=characters, panels=tuple(panels))
+        warnings = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
+        if self._director is None:
+            return story, "rules", warnings
+        story, splitter, more_warnings = _describe(story, self._director)
+        return story, splitter, warnings + more_warnings
+
+    def _passages(self, text: str, duration_s: float | None) -> list[str]:
+        """Cut prose into one passage for each panel; a length asks for a number of panels."""
+        sentences = split_sentences(text, self._config.language)
+        sentences = merge_short(sentences, self._config.min_panel_words)
+        sentences = split_long(sentences, self._config.max_panel_words)
+        if duration_s is None:
+            return sentences
+        count = self._timing.keyframes_of_motion(duration_s)
+        return split_to_count(merge_to_count(sentences, count), count)
+
+
+def _load_director(config: ChatConfig) -> "ChatDirector":
+    # Imports torch, which the rules do not need: plans and storyboards are made without it.
+    from storyreel.stages.prompts.chat import ChatDirector  # noqa: PLC0415
+
+    return ChatDirector(config)
+
+
+def _describe(story: Story, director: "ChatDirector") -> tuple[Story, str, tuple[str, ...]]:
+    """Let the chat model describe each panel; the passage remains its caption."""
+    names = [character.name for character in story.characters]
+    captions = [caption_of(panel, markup_of(panel, names)) for panel in story.panels]
+    try:
+        texts = director.describe(captions, story.characters)
+    # An answer that cannot be used. Other exceptions mean that the model cannot run, and the pool
+    # counts them as failed attempts.
+    except ValueError as error:
+        reason = f"chat failed: {type(error).__name__}: {error}"[:300]
+        logger.warning("story %s: %s; split by the rules instead", story.story_id, reason)
+        return story, f"rules ({reason})", (f"panels: {reason}",)
+    panels = tuple(
+        _panel(text, caption, names) for text, caption in zip(texts, captions, strict=True)
+    )
+    return dataclasses.replace(story, panels=panels), "chat", ()
+
+
+def _panel(text: str, caption: str | None, names: list[str]) -> PanelInput:
+    return PanelInput(
+        text=text,
+        caption=caption,
+        shot=ShotKind.MOTION,
+        beats=None,
+        markup=parse_markup(text, names),
+    )
+
+
+def _length_warnings(
+    panels: tuple[PanelInput, ...],
+    beats: tuple[int, ...],
+    duration_s: float | None,
+    timing: FilmTiming,
+) -> tuple[str, ...]:
+    """A warning if the panels make the film shorter, or by a shot longer, than it should be."""
+    if duration_s is None:
+        return ()
+    frames, asked = planned_frames(panels, beats, timing), timing.film_frames(duration_s)
+    still = " and its closing still" if ends_still(panels, beats) else ""
+    length = f"film: {frames / timing.fps:g} s{still} instead of the {duration_s:g} s asked for:"
+    if frames < asked:
+        return (f"{length} the panels state their beats",)
+    if frames - asked >= timing.num_frames - 1:
+        return (f"{length} no written panel is dropped",)
+    return ()
