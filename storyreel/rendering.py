@@ -20,24 +20,17 @@ from PIL import Image
 
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.layout import check_control_images
+from storyreel.flows.job.stages import STAGES
 from storyreel.stages.films.rendered_stories import RenderedStory
 from storyreel.stages.films.stage import FilmsStage
 from storyreel.stages.input.references import References
 from storyreel.stages.input.story_rows import to_story
-from storyreel.stages.keyframes.stage import KeyframesStage
-from storyreel.stages.motion.stage import MotionStage
 from storyreel.stages.output.records import Clip, Film, Keyframe, Story, Storyboard
 from storyreel.stages.output.storage import Output
-from storyreel.stages.prompts.stage import PromptsStage
-from storyreel.stages.units import KeyframesUnit, MotionUnit
+from storyreel.stages.units import KeyframesUnit, MotionUnit, Stage
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the units that are done, and the units in all."""
-
-
-def _ignore(_stage: str, _done: int, _total: int) -> None:
-    """Report no progress."""
-
 
 NOT_A_JOB = "rendered without a job"
 """In the metadata of films, in place of a job's fingerprint."""
@@ -109,32 +102,31 @@ class Renderer:
         self._rendered: dict[str, _Rendered] = {}
 
     @cached_property
-    def _prompts_stage(self) -> PromptsStage:
-        config = self._config
-        return PromptsStage(
-            config=config.prompts,
-            model=config.keyframes.model,
-            num_frames=config.motion.num_frames,
-            fps=config.films.fps,
-        )
+    def _prompts_stage(self) -> Stage:
+        return self._construct("prompts")
 
     @cached_property
-    def _keyframes_stage(self) -> KeyframesStage:
-        return KeyframesStage(output_url=self._output.url, config=self._config.keyframes)
+    def _keyframes_stage(self) -> Stage:
+        return self._construct("keyframes")
 
     @cached_property
-    def _motion_stage(self) -> MotionStage:
-        return MotionStage(output_url=self._output.url, config=self._config.motion)
+    def _motion_stage(self) -> Stage:
+        return self._construct("motion")
 
     @cached_property
     def _films_stage(self) -> FilmsStage:
         return FilmsStage(output_url=self._output.url, config=self._config.films)
+
+    def _construct(self, name: str) -> Stage:
+        """The stage that a worker of a job would construct."""
+        return STAGES[name].factory(self._output.url, self._config)()
 
     def storyboard(self, story: Story) -> Storyboard:
         """The panels of a story, one per keyframe, and the shots between them."""
         return self._storyboard(self._adopt(story))
 
     def _storyboard(self, adopted: Story) -> Storyboard:
+        storyboard: Storyboard
         (storyboard,) = self._prompts_stage(adopted)
         return storyboard
 
@@ -242,3 +234,7 @@ def _num_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _ignore(_stage: str, _done: int, _total: int) -> None:
+    """Report no progress."""

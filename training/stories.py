@@ -171,7 +171,7 @@ def held_out_clip(
 
 
 def ends_where_it_began(clip: Clip) -> bool:
-    """Whether every figure of a clip inside one place ends in the pose and place it began in, so
+    """True if every figure of a clip inside one place ends in the pose and place it began in, so
     that its two ends say nothing of the motion between them."""
     if clip.mixes[-1] > 0:
         return False

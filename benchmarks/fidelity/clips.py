@@ -259,7 +259,7 @@ def save_strip(row: Row, unit: str, shots: Sequence[Pixels]) -> None:
 
 
 def read_strip(row: Row, unit: str, side: int) -> list[list[Pixels]]:
-    """What `save_strip` kept, of frames of `side` pixels: the frames of each clip."""
+    """Read the frames of each clip, `side` pixels wide, that `save_strip` saved."""
     strip = read_png(row.path(unit, ".png"))
     height, width = strip.shape[:2]
     return [

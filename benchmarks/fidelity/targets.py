@@ -195,7 +195,7 @@ def compare(switch: str, ours: list[Result], theirs: dict[str, list[Result]]) ->
 
 
 def _behind(gap: MeanEstimate, *, smaller_is_better: bool) -> float:
-    """How far ours may be on the wrong side of theirs; below zero it is surely on the right one."""
+    """The worst case of ours against theirs; below zero ours is surely better."""
     if gap.low is None or gap.high is None:
         return math.inf
     return gap.high if smaller_is_better else -gap.low

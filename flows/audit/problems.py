@@ -1,4 +1,4 @@
-"""What an audit finds: problems, and for each the units that have to be made again to solve it."""
+"""Problems that an audit finds, each with the units that must be rendered again to solve it."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field

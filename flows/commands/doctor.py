@@ -108,7 +108,9 @@ def _requirements() -> list[str]:
     try:
         return metadata.requires("storyreel") or []
     except metadata.PackageNotFoundError:  # run from a checkout
-        project = tomllib.loads((PACKAGE_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        project = tomllib.loads(
+            (PACKAGE_ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
+        )
         needed: list[str] = project["project"]["dependencies"]
         return needed
 

@@ -55,7 +55,7 @@ def _known_window(text: str | None) -> str | None:
 
 
 class ExecutionConfig(Settings):
-    """How a job is split into shards, and how many run at a time."""
+    """The division of a job into shards, and the number of shards that run at a time."""
 
     shard_size: int | None = Field(default=None, ge=1, le=500)
     """Stories in a shard, which is one row of stage tasks in the Prefect UI; unset: by job size."""

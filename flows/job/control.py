@@ -27,7 +27,7 @@ ALWAYS = "always"
 
 
 class Cancel(StrEnum):
-    """Whether, and how, a job's run is to stop before the job is finished."""
+    """A request to stop the run of a job before the job is finished."""
 
     NO = "no"
     DRAIN = "drain"
@@ -37,7 +37,7 @@ class Cancel(StrEnum):
 
 
 class Approval(StrEnum):
-    """Whether a person must approve the sample of a job before the rest is rendered."""
+    """The state of a sample that a person must approve before the rest is rendered."""
 
     NOT_NEEDED = "not_needed"
     WAITING = "waiting"

@@ -27,7 +27,7 @@ REJECTED = "manifests/failures/input.parquet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
-    """How the stories of a job are divided into shards.
+    """The division of a job's stories into shards.
 
     Attributes:
         num_stories: accepted stories.

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockRecord:
-    """Who holds the lock of an output.
+    """The holder of an output's lock.
 
     Attributes:
         holder: name of the holder, such as the flow run.

@@ -1,4 +1,4 @@
-"""What the rest of the program needs to know about a stage: one row of a table for each stage.
+"""The table of stages: one row for each states all that the rest of the program needs to know.
 
 The standard rows are in `storyreel.flows.job.stages`. A job carries its table (`Job.stages`), so
 that a stage that is added to it is also submitted to Prefect, counted, planned, audited and

@@ -1,4 +1,4 @@
-"""How far a job is: one plain object that the terminal, the commands and the Prefect UI show.
+"""The progress of a job: one plain object that the terminal, commands and the Prefect UI show.
 
 A running flow counts in memory and publishes the status every few seconds. Where no flow runs, the
 units are counted from the manifests and the commit records.

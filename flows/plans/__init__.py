@@ -1,1 +1,1 @@
-"""What a job will take, estimated from measured rates, and the sample that measures them."""
+"""Estimates of a job's cost from measured rates, and the sample that measures them."""

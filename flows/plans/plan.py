@@ -53,7 +53,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """What a stage of a job takes; `items` is the amount of its work (`StageSpec.items`)."""
+    """The cost of a stage of a job; `items` is the amount of its work (`StageSpec.items`)."""
 
     stage: str
     units: Interval
@@ -64,7 +64,7 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPlan:
-    """What a job takes on the configured number of actors and on the measured hardware.
+    """The cost of a job on the configured number of actors and on the measured hardware.
 
     Attributes:
         frames: frames of all films.

@@ -27,7 +27,7 @@ NUM_PARTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRate:
-    """What a unit of a stage takes on one actor.
+    """The cost of a unit of a stage on one actor.
 
     Attributes:
         quantiles_s: `NUM_PARTS + 1` durations of recent units, from the shortest to the longest.

@@ -244,7 +244,7 @@ class _Scorer:
 
 
 def _settings(config: ScoringConfig) -> dict[str, Any]:
-    """What the scores depend on beside the pictures: settings and weights."""
+    """Settings and weights: all that scores depend on besides the pictures."""
     return {
         "scoring_version": SCORING_VERSION,
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),

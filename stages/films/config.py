@@ -12,7 +12,7 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 class Fit(StrEnum):
-    """How keyframes are fitted into a film of another aspect ratio."""
+    """The fit of keyframes into a film of another aspect ratio."""
 
     PAD = "pad"
     CROP = "crop"

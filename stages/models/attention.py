@@ -166,7 +166,7 @@ def sample_positions(
 
 
 class AttentionPlan(Protocol):
-    """Which tokens the panels of one UNet call attend to."""
+    """The tokens that the panels of one UNet call attend to."""
 
     num_panels: int
 

@@ -1,4 +1,4 @@
-"""What all denoising loops share: noise, guidance, and kernels that give the same bytes."""
+"""Shared by all denoising loops: noise, guidance, and kernels that give the same bytes."""
 
 import os
 

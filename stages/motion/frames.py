@@ -56,7 +56,7 @@ def endpoint_jump(frames: Pixels) -> float:
 
 
 def endpoint_closeness(generated: Pixels, first: Pixels, last: Pixels) -> float:
-    """How far a model's own ends are from the keyframes before those are put there.
+    """The distance of a model's own first and last frame from the keyframes that replace them.
 
     Args:
         generated: (F, H, W, 3) as the model gave them.

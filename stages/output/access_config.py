@@ -17,7 +17,7 @@ class ReferencesConfig(Settings):
 
 
 class StorageConfig(Settings):
-    """How a run behaves while storage does not respond."""
+    """The behaviour of a run while storage does not respond."""
 
     patience_s: float = Field(default=3600.0, ge=0)
     """Time for which a run waits for a full disk or a store that does not respond, seconds."""

@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Limit:
-    """How long this process waits; set once, when its configuration is read."""
+    """The time that this process waits; set once, when its configuration is read."""
 
     seconds = 3600.0
 

@@ -68,7 +68,7 @@ OutputPath = Annotated[str, AfterValidator(_check_path)]
 
 
 class ShotKind(StrEnum):
-    """What joins two neighbouring keyframes in the film."""
+    """The transition between two neighbouring keyframes in the film."""
 
     MOTION = "motion"
     CUT = "cut"

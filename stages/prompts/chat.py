@@ -1,4 +1,4 @@
-"""Lets a chat model describe the picture of each panel.
+"""Descriptions of the picture of each panel by a chat model.
 
 The answer is constrained to a JSON schema while it is generated, so that it can always be parsed,
 unless it ends at the limit of tokens.

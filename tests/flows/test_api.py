@@ -98,7 +98,8 @@ def test_a_control_image_that_nothing_would_follow_is_refused(
     renderer: storyreel.Renderer,
 ) -> None:
     story = storyreel.make_story(panels=[{"text": "a bear", "control_image": "pose.png"}])
-    with pytest.raises(ValueError, match=r"'pose\.png': must be left out"):
+    message = r"panels\[0\]: control_image 'pose\.png': must be left out"
+    with pytest.raises(ValueError, match=message):
         renderer.keyframes(story)
 
 

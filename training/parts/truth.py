@@ -269,7 +269,7 @@ def judge_picture(seen: Seen, scene: Scene) -> dict[str, list[bool]]:
 
 
 def pair_up(seen: Seen, there: Sequence[world.Sighting]) -> dict[int, SeenFigure]:
-    """Which found figure is which of those that are there: nearest pairs first, none farther apart
+    """Match found figures with those that are there: nearest pairs first, none farther apart
     than `MAX_DISTANCE`."""
     distances = sorted(
         (float(np.hypot(found.x - one.x, found.y - one.y)), index, place)

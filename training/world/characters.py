@@ -19,7 +19,7 @@ _RIM = 0.11
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How one character differs from the others. Parts are drawn in the frame of the head (its
+    """The looks of one character. Parts are drawn in the frame of the head (its
     radius is 1, y upwards, x to the front); the tail in the frame of the body. `height` is that of
     the standing figure with hat and ears, in figure heights."""
 
@@ -149,7 +149,7 @@ def _round_ears(brush: Brush, skin: Colour) -> None:
 
 
 def _ear_roots(brush: Brush, skin: Colour) -> None:
-    """What holds the floppy ears, which hang in front of the head."""
+    """The roots of floppy ears, which hang in front of the head."""
     for side in (-1, 1):
         brush.ellipse(complex(0.72 * side, 0.62), (0.42, 0.36), skin, outline=_RIM)
 

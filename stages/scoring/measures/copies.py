@@ -11,7 +11,7 @@ UNLIKE = 0.5
 
 
 def copied_share(first: Floats, second: Floats) -> float:
-    """How much of each of two pictures is found in the other or its mirror image, in [0, 1];
+    """Share of each of two pictures that is found in the other or its mirror image, in [0, 1];
     symmetric.
 
     Every tile of the one is looked for at every place of the other. What counts is the share of

@@ -79,7 +79,7 @@ def liveliness(frames: Sequence[Pixels]) -> float:
 
 
 def is_static(frames: Sequence[Pixels], level: float) -> bool:
-    """Whether a clip (F, H, W, 3) stands still, blinks or fades: its `liveliness` is below
+    """True if a clip (F, H, W, 3) stands still, blinks or fades: its `liveliness` is below
     `level`."""
     return liveliness(frames) < level
 

@@ -67,7 +67,7 @@ def same_characters(first: Seen, second: Seen) -> bool:
 
 
 def same_clothes(first: Seen, second: Seen) -> bool:
-    """Whether, beyond that, each of them (the surest figure) wears the same in both."""
+    """True if `same_characters`, and each of them (the surest figure) wears the same in both."""
     return same_characters(first, second) and all(
         _clothes(first, figure.character) == _clothes(second, figure.character)
         for figure in first.figures

@@ -15,7 +15,7 @@ from storyreel.stages.scoring.measures.text_image import cosine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFeatures:
-    """What an image encoder makes of B pictures: `embeds` (B, E), not normalised, and the tokens
+    """Outputs of an image encoder for B pictures: `embeds` (B, E), not normalised, and tokens
     `layers` of every block, (B, N, C) each, the class token first."""
 
     embeds: Tensor

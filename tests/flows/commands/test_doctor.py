@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.console import Console
 
 from storyreel.flows.commands.doctor import Finding, Verdict, show
 from storyreel.stages.models.config import PACKAGE_ROOT
-from tests.flows.conftest import Command
+from tests.flows.conftest import ROOT, Command
 
 DEAD = "127.0.0.1:9"
 
@@ -71,3 +73,18 @@ def test_the_report_for_people_names_each_check_and_what_to_do() -> None:
     show([finding], console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(part in text for part in ("gpus", "fail", found, "-> buy one"))
+
+
+def test_a_checkout_that_is_not_installed_knows_what_it_needs() -> None:
+    """PYTHONPATH is enough to run from a checkout; there is no metadata then."""
+    code = (
+        "from importlib import metadata\n"
+        "from storyreel.flows.commands import doctor\n"
+        "def missing(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.requires = missing\n"
+        "print(*doctor._requirements(), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert any(line.startswith("ray[default]") for line in done.stdout.splitlines())
