@@ -92,9 +92,7 @@ class Scheduler:
         ended = self._work()
         in_flight = self._crew.entries()
         self._end(ended)
-        if not isinstance(
-            ended, _StorageGoneError
-        ):  # otherwise every record would wait for storage again
+        if not isinstance(ended, _StorageGoneError):  # each record would wait for storage again
             for entry in in_flight:  # the pool ended the attempt, so it must not count
                 record_attempt(self._output, entry.work.unit, entry.attempts)
 
@@ -108,9 +106,7 @@ class Scheduler:
         except PoolEndedError as error:
             logger.error("%s", error)
             return error
-        except (
-            Exception
-        ) as error:  # storage or Ray is gone; the futures of all open units must be resolved
+        except Exception as error:  # storage or Ray is gone; open futures must be resolved
             logger.exception("pool %s: cannot go on", self._name)
             kind = _StorageGoneError if classify(error) is ErrorClass.STORAGE else PoolEndedError
             ended = kind(f"pool {self._name}: cannot go on: {describe(error)}")
