@@ -13,6 +13,7 @@ import ray
 
 from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.nodes import Nodes
+from storyreel.cluster.places import Claim, Places
 from storyreel.cluster.queue import Entry
 from storyreel.cluster.worker import Worker
 from storyreel.stages.heartbeat import Pulse
@@ -74,12 +75,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The stages that the actors of a pool hold, and where they publish."""
+    """The stages that the actors of a pool hold, where they publish, and the places they share."""
 
     name: str
     stages: Mapping[str, StageFactory]
     output: Output
     num_threads: int
+    places: Places
 
 
 Answered = Callable[[Member, Call, Future[Any]], None]
@@ -129,6 +131,8 @@ class Crew:
     @property
     def stranded_by(self) -> float:
         """When the pool has waited for long enough for any actor to find a place."""
+        if self._contents.places.is_promised(self._contents.name):
+            return math.inf
         return self._stranded_at + self._config.placement_timeout_s
 
     def resize(self, limit: int) -> None:
@@ -138,13 +142,47 @@ class Crew:
     def fit(self, num_units: int) -> None:
         """Stop surplus actors; start missing ones for so many units, each after its delay."""
         self._release()
-        wanted = min(self._limit, num_units)
+        claims = self._contents.places.claims_on(self._contents.name)
+        for claim in claims:
+            self._make_room(claim)
+        limit = max(1, len(self.placed())) if claims else self._limit
+        wanted = min(limit, self._limit, num_units)
         while len(self._members) < wanted and time.monotonic() >= self._start_after:
             self._start()
-        if not wanted or self.placed():
+        self._ask_for_place(is_wanted=wanted > 0)
+
+    def _ask_for_place(self, *, is_wanted: bool) -> None:
+        """Claim a place of the other pools if units wait and no actor has one."""
+        places, name = self._contents.places, self._contents.name
+        if is_wanted and self._members and not self.placed():
+            places.claim(name, self._config.needs())
+        else:
+            places.withdraw(name)
+        if not is_wanted or self.placed():
             self._stranded_at = math.inf
         elif self._stranded_at == math.inf:
             self._stranded_at = time.monotonic()
+
+    def _make_room(self, claim: Claim) -> None:
+        """Let another pool have one place: stop waiting for more, and give one up if that helps."""
+        waiting = [m for m in self._members if not m.node]
+        for member in waiting if self.placed() else waiting[1:]:
+            self.remove(member)
+        if len(self.placed()) < 2:
+            return
+        fitting = Nodes(claim.needs).fitting()
+        given = [m for m in self.placed() if m.node in fitting]
+        claim.promised |= bool(given)
+        for member in [m for m in given if m.is_idle][-1:]:
+            if self._contents.places.grant(claim):
+                logger.info("%s: stops: another pool has no place for an actor", member.label)
+                self.remove(member)
+
+    def disband(self) -> None:
+        """Kill all actors, and claim no place any more."""
+        for member in self:
+            self.remove(member)
+        self._contents.places.withdraw(self._contents.name)
 
     def _release(self) -> None:
         avoided = self.nodes.avoided()

@@ -10,6 +10,7 @@ from typing import Any, Self
 from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.crew import Contents, check_placeable
 from storyreel.cluster.nodes import is_local
+from storyreel.cluster.places import Places
 from storyreel.cluster.queue import Entry
 from storyreel.cluster.scheduler import Callbacks, Scheduler
 from storyreel.cluster.work import Work
@@ -34,6 +35,7 @@ class Pool:
         output: Output,
         config: PoolConfig,
         num_threads: int,
+        places: Places | None = None,
         admit: Callable[[str], bool] | None = None,
         measured: Callable[[str, float], None] | None = None,
     ) -> None:
@@ -47,6 +49,7 @@ class Pool:
                 lost (`flows.job.lock.HeldOutput`).
             config: how many actors, and what each needs.
             num_threads: threads of a stage's numerical code; they shape the bytes it makes.
+            places: the same for all pools of a run: each of them gets at least one actor placed.
             admit: asked with a stage's name before a unit of it is handed to an actor; "no" means
                 not now, and nothing in flight is touched.
             measured: told the stage and the seconds on the worker of each unit that is committed.
@@ -58,7 +61,13 @@ class Pool:
         """
         if is_local():  # a cluster may get the nodes later
             check_placeable(name, config)
-        contents = Contents(name=name, stages=dict(stages), output=output, num_threads=num_threads)
+        contents = Contents(
+            name=name,
+            stages=dict(stages),
+            output=output,
+            num_threads=num_threads,
+            places=places or Places(),
+        )
         self._name = name
         self._stages = frozenset(stages)
         self._order = itertools.count()

@@ -367,8 +367,7 @@ class Scheduler:
             self._failed(member, Problem(error_class=ErrorClass.TIMEOUT, message=limit))
 
     def _end(self, ended: Exception) -> None:
-        for member in self._crew:
-            self._crew.remove(member)
+        self._crew.disband()
         for entry in self._open:
             _refuse(entry, ended)
         self._ended = ended

@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
 
+from storyreel.cluster.places import Places
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
@@ -204,10 +205,11 @@ def _pools(watched: Watched) -> Iterator[Mapping[str, Pool]]:
     """Start the pools that the job's stages name; they and their actors stop with the context."""
     with ExitStack() as stack:
         names = dict.fromkeys(spec.pool for spec in watched.job.stages)
-        yield {name: stack.enter_context(_pool(watched, name)) for name in names}
+        places = Places()
+        yield {name: stack.enter_context(_pool(watched, name, places)) for name in names}
 
 
-def _pool(watched: Watched, name: str) -> Pool:
+def _pool(watched: Watched, name: str, places: Places) -> Pool:
     job, config = watched.job, watched.config
     patience_s = config.storage.patience_s
     return Pool(
@@ -219,6 +221,7 @@ def _pool(watched: Watched, name: str) -> Pool:
         output=job.output,
         config=getattr(config.pools, name),
         num_threads=config.num_threads,
+        places=places,
         admit=watched.controller.admit,
         measured=watched.tally.took,
     )

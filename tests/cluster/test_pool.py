@@ -16,6 +16,7 @@ import pytest
 from storyreel.cluster import crew, scheduler
 from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.errors import MAX_MESSAGE, PoolEndedError
+from storyreel.cluster.places import Places
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.work import Work
 from storyreel.stages.output.commits import (
@@ -54,11 +55,12 @@ def unit(name: str) -> UnitId:
 
 
 def open_pool(output: Path, **changes: Any) -> Pool:
+    name = changes.pop("name", "toys")
     stage = changes.pop("stage", partial(CopyStage, output_url=str(output)))
-    watchers = {name: changes.pop(name, None) for name in ("admit", "measured")}
+    watchers = {name: changes.pop(name, None) for name in ("admit", "measured", "places")}
     settings = {"num_actors": 2, "num_cpus": 1.0} | changes
     return Pool(
-        name="toys",
+        name=name,
         stages={"copies": stage},
         output=Output(str(output)),
         config=PoolConfig(**settings),
@@ -348,6 +350,28 @@ def test_a_pool_for_whose_actors_there_is_never_a_place_ends(tmp_path: Path) -> 
         with pytest.raises(PoolEndedError, match=r"no actor found a place in 2 s: .*'CPU': 1"):
             send(second, "waiting").result(LONG_S)
         assert isinstance(holder.result(LONG_S)[0], File)
+
+
+@pytest.mark.parametrize("trouble", ["", "slower"])
+def test_a_pool_whose_only_actor_dies_gets_a_place_again_on_a_full_machine(
+    tmp_path: Path, trouble: str
+) -> None:
+    places = Places()
+    with (
+        open_pool(tmp_path, num_actors=1, places=places, placement_timeout_s=6) as small,
+        open_pool(tmp_path, num_actors=8, name="large", places=places) as large,
+    ):
+        send(small, "first").result(LONG_S)
+        crowd = [send(large, f"crowd-{i}", "slow") for i in range(12)]
+        for future in crowd:
+            future.result(LONG_S)
+        busy = [send(large, f"busy-{i}", trouble) for i in range(16 if trouble else 0)]
+        (call,) = calls(tmp_path, "first")
+        os.kill(int(call.read_text()), signal.SIGKILL)
+        wait_for(lambda: not is_alive(int(call.read_text())))
+        time.sleep(1)  # one of the large pool's waiting actors gets the place
+        assert isinstance(send(small, "second").result(LONG_S)[0], File)
+        assert all(isinstance(future.result(LONG_S)[0], File) for future in busy)
 
 
 def test_a_worker_that_fails_different_units_is_replaced(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,19 +100,25 @@ class Command:
             "COLUMNS": "200",
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The command while it runs; killed at the end, also by a test that fails."""
+        with subprocess.Popen(
             [sys.executable, "-m", "storyreel", *arguments],
             env=self.environment,
             cwd=ROOT,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        stdout, stderr = process.communicate(timeout=240)
+        with self.started(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=240)
         return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
     def prefect_states(self, job: str) -> list[str]:

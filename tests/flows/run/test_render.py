@@ -98,18 +98,17 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     command: Command, rendered: Path, stories: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "killed"
-    first = command.start(*command.render(stories, output))
-    committed = wait_until(lambda: sorted(output.glob("units/motion/*/*.done.json")), first)
-    processes = _processes_of(first.pid)
-    kill(first.pid)
-    first.wait()
+    with command.started(*command.render(stories, output)) as first:
+        committed = wait_until(lambda: sorted(output.glob("units/motion/*/*.done.json")), first)
+        processes = _processes_of(first.pid)
+        kill(first.pid)
     before = {path: path.read_bytes() for path in committed}
 
     # Another number of actors, and another share of CPUs, must not show in any pixel.
     sizes = ["--set", "pools.render.num_actors=2", "--set", "pools.render.num_cpus=1"]
-    second = command.start(*command.render(stories, output, *sizes))
-    kill(wait_until(lambda: _working_actor(second.pid), second))
-    _, errors = second.communicate(timeout=240)
+    with command.started(*command.render(stories, output, *sizes)) as second:
+        kill(wait_until(lambda: _working_actor(second.pid), second))
+        _, errors = second.communicate(timeout=240)
     assert second.returncode == 0, errors
     assert pictures(output) == pictures(rendered)
     assert all(path.read_bytes() == content for path, content in before.items())
