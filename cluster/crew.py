@@ -227,6 +227,8 @@ class Crew:
         member.due += pulse.waited_s - member.pulse.waited_s
         if member.entry is None or pulse.steps > member.pulse.steps:
             self._hear(member)
+        if pulse.waits_for != member.pulse.waits_for:
+            _report_wait(member, pulse.waits_for)
         member.pulse = pulse
         self._ask_beat(member)
 
@@ -294,6 +296,13 @@ class Crew:
         # A future with a callback instead of ray.get: one thread serves any number of actors.
         future: Future[Any] = method.remote(*args).future()
         future.add_done_callback(lambda answer: self._answered(member, call, answer))
+
+
+def _report_wait(member: Member, reason: str) -> None:
+    if reason:
+        logger.warning("%s: waits: %s", member.label, reason)
+    else:
+        logger.warning("%s: continues", member.label)
 
 
 def _not_on(nodes: frozenset[str]) -> dict[str, str]:

@@ -105,6 +105,10 @@ class Pool:
             raise ValueError(f"pool {self._name}: {num_actors} actors, must be 0 or more")
         self._scheduler.post_resize(num_actors)
 
+    def waits(self) -> list[str]:
+        """Return what actors wait for in the middle of a unit, such as storage; `[]` if nothing."""
+        return self._scheduler.waits()
+
     def close(self, *, cancel: bool = False) -> None:
         """End the pool after the open units, or at once if `cancel`; returns when it has ended."""
         self._scheduler.post_close(cancel=cancel)

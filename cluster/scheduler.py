@@ -87,6 +87,11 @@ class Scheduler:
         """Ask the pool to end: now if `cancel`, else when no unit is open."""
         self._messages.put(self._cancel if cancel else self._drain)
 
+    def waits(self) -> list[str]:
+        """Return what actors wait for; may be called from any thread."""
+        waits = [(member.label, member.pulse.waits_for) for member in self._crew]
+        return [f"{label}: {reason}" for label, reason in waits if reason]
+
     def run(self) -> None:
         """Run the pool until it is closed or cannot continue; the body of its thread."""
         ended = self._work()

@@ -76,6 +76,8 @@ class Worker:
         except Exception as error:  # the boundary of a unit: its failure is an answer, not an end
             logger.exception("%s: %s failed", self._name, work.unit)
             return Problem(error_class=classify(error), message=describe(error))
+        finally:
+            self._pulse.waits_for = ""
         return Done(records=made.records, seconds=made.seconds)
 
     def _make(self, work: Work, attempt: Attempt) -> Commit[Any]:

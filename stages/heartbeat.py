@@ -16,10 +16,12 @@ class Pulse:
     Attributes:
         steps: number of heartbeats so far; never decreases.
         waited_s: total time in which storage did not respond, seconds.
+        waits_for: what the unit waits for now; "" while it works.
     """
 
     steps: int = 0
     waited_s: float = 0.0
+    waits_for: str = ""
 
 
 _followed: ContextVar[Pulse] = ContextVar("_followed", default=Pulse())  # noqa: B039, only counts
@@ -37,11 +39,14 @@ def followed(pulse: Pulse) -> Iterator[None]:
 
 def beat() -> None:
     """Count a finished step, such as one call of a model or one encoded frame."""
-    _followed.get().steps += 1
+    pulse = _followed.get()
+    pulse.steps += 1
+    pulse.waits_for = ""
 
 
-def waited(seconds: float) -> None:
+def waited(seconds: float, reason: str) -> None:
     """Count time in which the unit could not proceed, through no fault of its own; also a step."""
     pulse = _followed.get()
     pulse.waited_s += seconds
     pulse.steps += 1
+    pulse.waits_for = reason

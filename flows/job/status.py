@@ -68,6 +68,7 @@ class JobStatus:
         holder: the flow run or command that holds the job's lock.
         opens, closes: the current or next opening of the render window.
         num_failures: failed stories and rejected input rows.
+        waits: what actors wait for, such as storage that refuses access.
     """
 
     job: str
@@ -81,6 +82,7 @@ class JobStatus:
     stages: tuple[StageStatus, ...]
     failures: tuple[Failure, ...]
     num_failures: int
+    waits: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -198,4 +198,5 @@ class Monitor:
             stages=tally.stages(),
             failures=tally.failures(),
             num_failures=tally.num_failed_stories() + self._watched.job.num_rejected,
+            waits=tuple(wait for pool in self._pools.values() for wait in pool.waits()),
         )

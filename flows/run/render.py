@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from prefect import Flow, flow, tags
+from prefect import Flow, flow, get_run_logger, tags
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.runtime import flow_run
@@ -40,6 +40,7 @@ from storyreel.flows.run.crashed import mark_crashed_runs, own_flow_run, process
 from storyreel.flows.run.job_run import CARRIED_OVER, JobRun, render_shard_stage
 from storyreel.flows.run.monitor import Monitor, OpenUnits, Watched
 from storyreel.flows.run.prefect_server import prefect_api
+from storyreel.flows.run.run_log import warnings_in
 from storyreel.flows.run.tally import Tally
 from storyreel.flows.run.task_runs import TaskRuns
 from storyreel.flows.views.artifacts import shown
@@ -76,7 +77,7 @@ def render_flow(stages: StageTable = STAGES, clock: Clock = utc_now) -> Flow[...
         """
         holder = f"flow run {flow_run.name} {flow_run.id}"
         wait_at_most(config.storage.patience_s)
-        with held(Output(output_url), holder) as output:
+        with warnings_in(get_run_logger()), held(Output(output_url), holder) as output:
             # A retry that was killed between its two writes is completed before anything is read.
             complete_opening(output)
             job = read_job(output, stages)

@@ -38,6 +38,8 @@ def show_status(status: JobStatus, console: Console) -> None:
     _say(console, f"{status.job}: {status.phase}{who}, as of {status.updated}")
     for line in _requests(status):
         _say(console, line)
+    for wait in status.waits:
+        _say(console, f"waits: {wait}")
     table = Table("stage", "done", "failed", "of", "a minute", "time left")
     for stage in status.stages:
         total = f"about {stage.total}" if stage.estimated else str(stage.total)

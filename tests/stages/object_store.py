@@ -30,9 +30,12 @@ class ObjectStore:
         status = self.refuse(Request(environ, populate_request=False))
         if status is None:
             return self._app(environ, start_response)
-        code = {403: "AccessDenied", 501: "NotImplemented", 503: "SlowDown"}.get(
-            status, "InternalError"
-        )
+        code = {
+            400: "ExpiredToken",
+            403: "AccessDenied",
+            501: "NotImplemented",
+            503: "SlowDown",
+        }.get(status, "InternalError")
         body = SLOW_DOWN.format(code=code)
         return Response(body, status, content_type="application/xml")(environ, start_response)
 

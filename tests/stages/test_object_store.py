@@ -2,7 +2,10 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import fsspec
@@ -10,6 +13,7 @@ import pytest
 from werkzeug.wrappers import Request
 
 from storyreel.stages.errors import StorageError
+from storyreel.stages.heartbeat import Pulse, followed
 from storyreel.stages.output import patience, storage
 from storyreel.stages.output.records import File
 from storyreel.stages.output.storage import Output
@@ -141,15 +145,33 @@ def test_a_store_that_is_gone_for_too_long_ends_it_with_a_name(
         output.publish("films/fox.mp4", b"whole")
 
 
-def test_what_is_not_allowed_is_not_asked_for_again(
-    store: ObjectStore, output: Output, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_command_at_a_terminal_says_at_once_that_it_is_refused(
+    status: int, store: ObjectStore, output: Output
 ) -> None:
-    monkeypatch.setattr(patience._Limit, "seconds", 20.0)
-    store.refuse = lambda request: 403
+    store.refuse = lambda request: status
     before = store.seen
-    with pytest.raises(PermissionError):
+    with pytest.raises(StorageError, match=r"output s3://films/nights/job: refuses access"):
         output.publish("films/fox.mp4", b"whole")
     assert store.seen - before < 5
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_credentials_that_expire_at_night_are_waited_for_until_they_are_renewed(
+    status: int, store: ObjectStore, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience._Limit, "refused_s", 60.0)
+    renewed = threading.Event()
+    store.refuse = lambda request: None if renewed.is_set() else status
+    with followed(pulse := Pulse()), ThreadPoolExecutor() as executor:
+        context = copy_context()
+        publishing = executor.submit(context.run, output.publish, "films/fox.mp4", b"whole")
+        while "refuses access" not in pulse.waits_for:
+            time.sleep(0.05)
+        assert not publishing.done()
+        renewed.set()
+        publishing.result(60)
+    assert output.read("films/fox.mp4") == b"whole"
 
 
 def test_no_secret_is_in_a_message_or_a_log(
