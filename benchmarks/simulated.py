@@ -272,8 +272,8 @@ def finish_shard(
     output: Output, shard: Shard, films: Sequence[Film], failures: Sequence[Failure] = ()
 ) -> None:
     """Write the manifests by which a shard counts as finished, without rendering it."""
-    write_manifest(output, manifest_path("films", shard), Film, films)
-    write_manifest(output, manifest_path("failures", shard), Failure, failures)
+    write_manifest(output, manifest_path("films", shard), Film, films, fingerprint="")
+    write_manifest(output, manifest_path("failures", shard), Failure, failures, fingerprint="")
 
 
 def publish_video(output: Output, path: str, frames: np.ndarray, fps: int) -> File:

@@ -11,12 +11,13 @@ from storyreel.stages.output.commits import UnitId
 class Work:
     """One unit and what its stage is called with.
 
-    `attempts` counts those of earlier runs; `source_file` and `source_row` say in a failure where
-    the story was read.
+    `attempts` counts those of earlier runs; `fingerprint` is that of the job; `source_file` and
+    `source_row` say in a failure where the story was read.
     """
 
     unit: UnitId
     argument: Any
+    fingerprint: str = ""
     attempts: int = 0
     source_file: str = ""
     source_row: int = 0

@@ -94,4 +94,5 @@ class Worker:
             worker=self._name,
             seconds=time.perf_counter() - start,
             hardware=hardware_class(),
+            fingerprint=work.fingerprint,
         )

@@ -114,7 +114,10 @@ class ShardAudit:
     def _read_stories(self) -> list[Story]:
         path = manifest_path(STORIES, self._shard)
         stories: list[Story] = self._read(
-            "manifest", path, lambda: read_manifest(self._output, path, Story), []
+            "manifest",
+            path,
+            partial(read_manifest, self._output, path, Story, fingerprint=self._job.fingerprint),
+            [],
         )
         expected = self._job.size_of(self._shard)
         if len(stories) != expected:
@@ -143,7 +146,13 @@ class ShardAudit:
             table: self._read(
                 "manifest",
                 paths[table],
-                partial(read_manifest, self._output, paths[table], records[table]),
+                partial(
+                    read_manifest,
+                    self._output,
+                    paths[table],
+                    records[table],
+                    fingerprint=self._job.fingerprint,
+                ),
                 [],
                 self._given_up,  # sealing the shard again writes all of its manifests
             )
@@ -174,7 +183,9 @@ class ShardAudit:
             made = self._read(
                 "record",
                 f"{folder(spec.name, self._shard)}/{name}{COMMITTED}",
-                partial(read_commit, self._output, unit, spec.record),
+                partial(
+                    read_commit, self._output, unit, spec.record, fingerprint=self._job.fingerprint
+                ),
                 None,
                 partial(self._remake, spec, name),
             )

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from storyreel.flows.job.config import OPERATION, RenderConfig, make_config
 from storyreel.flows.job.description import (
     JOB,
+    JobRecord,
     claim,
     describe,
     differences_from,
@@ -28,7 +29,9 @@ from storyreel.flows.job.lock import held
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.errors import InputError
+from storyreel.stages.input.stories import Rejection
 from storyreel.stages.output.manifests import STORIES, Shard
+from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
 
 FOLDERS = ("manifests", "units", "references", "removed", "control", "scoring")
@@ -95,6 +98,7 @@ def open_job(
     Raises:
         InputError: the input cannot be read, contains no story, or changes while it is read; the
             output cannot be written, or contains another job.
+        LockedError: a run works on the job there, or another command lays a job out.
     """
     output.check_writable()
     rows = partial(read_rows, input_url, limit, config)
@@ -102,18 +106,35 @@ def open_job(
     if not census.num_stories and not census.num_rejected:
         raise InputError(f"input {input_url}: holds no story")
     description = describe(config, census, sample_size)
-    if replace and differences_from(output, description):
-        with held(output, "a command that discards the job"):
-            discard_job(output)
+    if replace or not _is_there(output, description):
+        # One lock for all of it: another command must not discard a job that is being laid out.
+        with held(output, "a command that lays a job out") as mine:
+            if replace and differences_from(mine, description):
+                discard_job(mine)
+            claim(mine, description)
+            _lay_out(mine, lambda: checked_rows(rows(mine.publish), census, input_url))
+    return read_job(output)
+
+
+def _is_there(output: Output, description: JobRecord) -> bool:
+    """True if the output contains this job, completely laid out; raises as `claim` does."""
+    if not output.exists(JOB):
+        return False
     claim(output, description)
     job = read_job(output)
-    if not is_laid_out(output, job, job.num_rejected):
-        try:
-            write_stories(output, job, checked_rows(rows(output.publish), census, input_url))
-        except ValueError:
-            output.remove_folder(f"manifests/{STORIES}")
-            raise
-    return job
+    return is_laid_out(output, job, job.num_rejected)
+
+
+def _lay_out(output: Output, rows: Callable[[], Iterator[Story | Rejection]]) -> None:
+    """Write the stories of the job at an output, unless they are there."""
+    job = read_job(output)
+    if is_laid_out(output, job, job.num_rejected):
+        return
+    try:
+        write_stories(output, job, job.fingerprint, rows())
+    except ValueError:
+        output.remove_folder(f"manifests/{STORIES}")
+        raise
 
 
 def read_job(output: Output, stages: StageTable = STAGES) -> Job:

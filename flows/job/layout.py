@@ -8,6 +8,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -170,23 +171,26 @@ def is_laid_out(output: Output, sharding: Sharding, num_rejected: int) -> bool:
     return len(there) == sharding.num_shards and (not num_rejected or output.exists(REJECTED))
 
 
-def write_stories(output: Output, sharding: Sharding, rows: Iterator[Story | Rejection]) -> None:
+def write_stories(
+    output: Output, sharding: Sharding, fingerprint: str, rows: Iterator[Story | Rejection]
+) -> None:
     """Copy the accepted stories into manifests, holding one or two shards in memory.
 
     The first shard is written last: it is there only if all rows were read without an error.
     """
+    write = partial(write_manifest, output, fingerprint=fingerprint)
     rejected: list[Failure] = []
     sample: list[Story] = []
     others = _without_sample(sharding, _accepted(rows, rejected), sample)
     first = sample if sharding.sample_size else list(islice(others, sharding.shard_size))
     for index in range(1, sharding.num_shards):
         of_shard = list(islice(others, sharding.shard_size))
-        write_manifest(output, manifest_path(STORIES, sharding.shard(index)), Story, of_shard)
+        write(manifest_path(STORIES, sharding.shard(index)), Story, of_shard)
     deque(others, maxlen=0)  # the last of the sample may come after the last full shard
     if rejected:
-        write_manifest(output, REJECTED, Failure, rejected)
+        write(REJECTED, Failure, rejected)
     if first:
-        write_manifest(output, manifest_path(STORIES, sharding.shard(0)), Story, first)
+        write(manifest_path(STORIES, sharding.shard(0)), Story, first)
 
 
 def _without_sample(

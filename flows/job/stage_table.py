@@ -216,7 +216,8 @@ class ShardContext:
             ValueError: it is damaged.
         """
         record = Story if table == STORIES else self.stages.records[table]
-        return read_manifest(self.output, manifest_path(table, self.shard), record)
+        path = manifest_path(table, self.shard)
+        return read_manifest(self.output, path, record, fingerprint=self.fingerprint)
 
     def failures(self) -> list[Failure]:
         """One failure of each story that was given up: that of the earliest stage."""

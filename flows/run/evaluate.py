@@ -131,14 +131,15 @@ def evaluate(job: Job, config: RenderConfig, reference: str | None = None) -> Ev
         means={table: _means(job.output, table, finished) for table in SCORES},
         frechet=distance,
     )
-    _publish(job.output, list(_job_scores(evaluation)))
+    _publish(job, list(_job_scores(evaluation)))
     return evaluation
 
 
-def _publish(output: Output, scores: list[JobScore]) -> None:
-    there = output.exists(JOB_SCORES) and read_manifest(output, JOB_SCORES, JobScore)
+def _publish(job: Job, scores: list[JobScore]) -> None:
+    there = job.output.exists(JOB_SCORES) and read_manifest(job.output, JOB_SCORES, JobScore)
     if there != scores:
-        write_manifest(output, JOB_SCORES, JobScore, scores)
+        fingerprint = job.fingerprint
+        write_manifest(job.output, JOB_SCORES, JobScore, scores, fingerprint=fingerprint)
 
 
 def _job_scores(evaluation: Evaluation) -> Iterator[JobScore]:
@@ -204,7 +205,8 @@ class _Scorer:
             "scores_films": [story.film for story in stories],
         }
         for table, record in SCORES.items():
-            write_manifest(self._output, manifest_path(table, shard), record, rows[table])
+            path, fingerprint = manifest_path(table, shard), self._job.fingerprint
+            write_manifest(self._output, path, record, rows[table], fingerprint=fingerprint)
         if stories:
             features = self._pool.features([story.features for story in stories])
             self._output.publish(_features_path(shard), save(features.arrays()))

@@ -46,6 +46,7 @@ from storyreel.flows.run.task_runs import TaskRuns
 from storyreel.flows.views.artifacts import shown
 from storyreel.flows.views.progress import StageProgress
 from storyreel.flows.views.summary import summarize
+from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.patience import patient, wait_at_most
 from storyreel.stages.output.storage import Output
@@ -66,6 +67,7 @@ def render_flow(stages: StageTable = STAGES, clock: Clock = utc_now) -> Flow[...
     def render(
         job_name: str,  # noqa: ARG001, names the run
         output_url: str,
+        fingerprint: str,
         config: RenderConfig,
     ) -> State[Any]:
         """Render what is missing of the job that is laid out at an output.
@@ -73,6 +75,7 @@ def render_flow(stages: StageTable = STAGES, clock: Clock = utc_now) -> Flow[...
         Args:
             job_name: name of the run in the Prefect UI.
             output_url: where `open_job` laid the job out.
+            fingerprint: that of the job; another one there means that it was discarded meanwhile.
             config: the configuration the job was laid out with.
         """
         holder = f"flow run {flow_run.name} {flow_run.id}"
@@ -81,6 +84,7 @@ def render_flow(stages: StageTable = STAGES, clock: Clock = utc_now) -> Flow[...
             # A retry that was killed between its two writes is completed before anything is read.
             complete_opening(output)
             job = read_job(output, stages)
+            _check_same(job, fingerprint)
             if config.retention.keep == "films":
                 remove_finished_intermediates(job)
             task_runs = TaskRuns()
@@ -110,10 +114,21 @@ def run_render(
         # The size depends on the job, which is not known where the flow is defined.
         started: Any = render.with_options(task_runner=threads)
         name = f"{job.name} {datetime.now().astimezone():%Y-%m-%d}"
-        state: State[Any] = started(name, job.output.url, config, return_state=True)
+        state: State[Any] = started(
+            name, job.output.url, job.fingerprint, config, return_state=True
+        )
     if state.is_failed() or state.is_crashed():
         state.result()  # raises what happened
     return state
+
+
+def _check_same(job: Job, fingerprint: str) -> None:
+    if job.fingerprint != fingerprint:
+        raise InputError(
+            f"output {job.output.url}: contains another job now, with fingerprint"
+            f" {job.fingerprint[:8]} instead of {fingerprint[:8]}: another command has discarded"
+            " the one that was to be rendered"
+        )
 
 
 def _watched(job: Job, config: RenderConfig, clock: Clock, task_runs: TaskRuns) -> Watched:

@@ -56,6 +56,7 @@ class StageOfShard:
                     shot_index=unit.shot_index,
                 ),
                 argument=unit.argument,
+                fingerprint=self.context.fingerprint,
             )
             for unit in self.spec.units(self.context)
         ]
@@ -75,7 +76,8 @@ class StageOfShard:
             self._write(FAILURES, Failure, sorted(failures, key=lambda f: f.story_id))
 
     def _write(self, table: str, record: type, rows: Iterable[Any]) -> None:
-        write_manifest(self.context.output, manifest_path(table, self.shard), record, rows)
+        path, fingerprint = manifest_path(table, self.shard), self.context.fingerprint
+        write_manifest(self.context.output, path, record, rows, fingerprint=fingerprint)
 
 
 def stages_of(job: Job, shard: Shard, config: RenderConfig) -> list[StageOfShard]:
@@ -132,7 +134,8 @@ def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iter
     for order, work in enumerate(units):
         unit = work.unit
         if unit.name in progress.done:
-            yield read_commit(output, unit, stage.spec.record).records
+            fingerprint = stage.context.fingerprint
+            yield read_commit(output, unit, stage.spec.record, fingerprint=fingerprint).records
         elif unit.name in progress.failed:
             yield read_failure(output, name, stage.shard, unit.name)
         else:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from storyreel.stages.output.manifests import Shard
+from storyreel.stages.errors import InputError
+from storyreel.stages.output.manifests import Shard, check_fingerprint
 from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 
@@ -50,6 +51,7 @@ class Commit(Generic[R]):
         worker: name of the actor that finished it.
         seconds: duration of the stage's call in the last attempt.
         hardware: hardware class of the worker (see `stages.hardware`).
+        fingerprint: that of the job that the unit belongs to; "" if it was not recorded.
     """
 
     records: tuple[R, ...]
@@ -57,6 +59,7 @@ class Commit(Generic[R]):
     worker: str
     seconds: float
     hardware: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +93,26 @@ def record_attempt(output: Output, unit: UnitId, attempts: int) -> None:
     output.publish(_path(unit, ATTEMPTED), to_json(_Attempts(attempts=attempts)))
 
 
-def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:
+def read_commit(
+    output: Output, unit: UnitId, record: type[R], *, fingerprint: str | None = None
+) -> Commit[R]:
     """Read the commit record of a finished unit, which made records of class `record`.
+
+    Args:
+        fingerprint: refuse a commit record that was written for another job than this one.
 
     Raises:
         FileNotFoundError: there is no such commit record.
-        InputError: it is damaged, or of another record class.
+        InputError: it is damaged, or of another record class or job.
     """
     kind: type[Commit[R]] = Commit[record]  # type: ignore[valid-type]
-    return output.read_record(_path(unit, COMMITTED), kind)
+    made = output.read_record(path := _path(unit, COMMITTED), kind)
+    if fingerprint is not None:
+        try:
+            check_fingerprint(made.fingerprint, fingerprint)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    return made
 
 
 def read_failure(output: Output, stage: str, shard: Shard, name: str) -> Failure:

@@ -23,6 +23,9 @@ R = TypeVar("R")
 STORIES = "stories"
 """The table of the accepted stories; it only ever has one generation."""
 
+FINGERPRINT = b"storyreel.fingerprint"
+"""Key of the job's fingerprint in the metadata of a manifest."""
+
 _NAME = re.compile(r"([0-9]{5,})-of-([0-9]{5,})(?:\.g([0-9]{4,}))?\.parquet")
 
 
@@ -52,23 +55,52 @@ def manifest_path(table: str, shard: Shard) -> str:
     return f"manifests/{table}/{shard}{again}.parquet"
 
 
-def write_manifest(output: Output, path: str, record: type, records: Iterable[Any]) -> None:
-    """Publish records of class `record`, in the order given, as one Parquet file."""
+def write_manifest(
+    output: Output, path: str, record: type, records: Iterable[Any], *, fingerprint: str
+) -> None:
+    """Publish records of class `record`, in the order given, as one Parquet file.
+
+    The fingerprint of the job stands in the file's metadata.
+    """
+    table = to_table(record, records)
+    metadata = {**(table.schema.metadata or {}), FINGERPRINT: fingerprint.encode()}
     buffer = io.BytesIO()
-    pq.write_table(to_table(record, records), buffer)
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
     output.publish(path, buffer.getvalue())
 
 
-def read_manifest(output: Output, path: str, record: type[R]) -> list[R]:
+def read_manifest(
+    output: Output, path: str, record: type[R], *, fingerprint: str | None = None
+) -> list[R]:
     """Read a manifest, also one that another version of the program wrote (see `records`).
+
+    Args:
+        fingerprint: refuse a manifest that was written for another job than this one.
 
     Raises:
         FileNotFoundError: there is no such manifest.
-        InputError: it is damaged, is of another record, or names paths outside the output.
+        InputError: it is damaged, is of another record or job, or names paths outside the output.
     """
     content = output.read(path)
     with _readable(path):
-        return from_table(record, _parse(content))
+        table = _parse(content)
+        if fingerprint is not None:
+            check_fingerprint(_fingerprint_of(table), fingerprint)
+        return from_table(record, table)
+
+
+def check_fingerprint(found: str, fingerprint: str) -> None:
+    """Check that something was made for the job with this fingerprint; "" is of an older version.
+
+    Raises:
+        InputError: it was made for another job.
+    """
+    if found not in ("", fingerprint):
+        raise InputError(f"was made for another job, {found[:8]} instead of {fingerprint[:8]}")
+
+
+def _fingerprint_of(table: pa.Table) -> str:
+    return bytes((table.schema.metadata or {}).get(FINGERPRINT, b"")).decode()
 
 
 def read_table(output: Output, path: str) -> pa.Table:

@@ -77,7 +77,14 @@ class InlineRunner:
             done.set_result(failure)
             return done
         records = self._stages[work.unit.stage](work.argument)
-        made = Commit(records=records, attempts=1, worker="inline", seconds=0.1, hardware="none")
+        made = Commit(
+            records=records,
+            attempts=1,
+            worker="inline",
+            seconds=0.1,
+            hardware="none",
+            fingerprint=work.fingerprint,
+        )
         commit(self._job.output, work.unit, made)
         done.set_result(records)
         return done

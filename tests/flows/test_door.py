@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from storyreel.flows.commands.cli import app
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job
+from storyreel.flows.run.render import run_render
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Failure, Story
 from storyreel.stages.output.storage import Output
@@ -84,6 +85,18 @@ def test_another_job_can_be_thrown_away_on_request(good: Path, tmp_path: Path) -
     job = open_job(output, str(good), other, replace=True)
     assert job.unfinished() == job.shards
     assert not output.exists("films/good.mp4")
+
+
+def test_a_job_that_was_discarded_meanwhile_is_not_rendered_under_its_old_settings(
+    good: Path, tmp_path: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    output, config = Output(str(tmp_path / "out")), load_config("pocket")
+    job = open_job(output, str(good), config)
+    open_job(output, str(good), load_config("pocket", profile="draft"), replace=True)
+    with pytest.raises(ValueError, match="contains another job now"):
+        run_render(job, config)
+    assert not output.exists("units")
 
 
 def test_the_same_job_goes_on_with_other_actors(good: Path, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_story_that_is_accepted_survives_its_manifest(data: st.DataObject) -> 
         return
     with tempfile.TemporaryDirectory() as folder:
         output = Output(folder)
-        write_manifest(output, "manifests/stories/s.parquet", Story, [story])
+        write_manifest(output, "manifests/stories/s.parquet", Story, [story], fingerprint="")
         assert read_manifest(output, "manifests/stories/s.parquet", Story) == [story]
 
 

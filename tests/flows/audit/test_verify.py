@@ -68,7 +68,7 @@ def shard(index: int, table: str) -> str:
 def double_a_film(job: Path) -> None:
     output = Output(str(job))
     films = read_manifest(output, shard(0, "films"), Film)
-    write_manifest(output, shard(0, "films"), Film, [*films, films[0]])
+    write_manifest(output, shard(0, "films"), Film, [*films, films[0]], fingerprint="")
 
 
 def lose_a_failure(job: Path) -> None:
@@ -78,6 +78,17 @@ def lose_a_failure(job: Path) -> None:
 def link_out(job: Path) -> None:
     (job / "films/s000.mp4").rename(job.parent / "elsewhere.mp4")
     (job / "films/s000.mp4").symlink_to(job.parent / "elsewhere.mp4")
+
+
+def mix_manifests(job: Path) -> None:
+    output = Output(str(job))
+    films = read_manifest(output, shard(0, "films"), Film)
+    write_manifest(output, shard(0, "films"), Film, films, fingerprint="of another look")
+
+
+def mix_commits(job: Path) -> None:
+    path = job / "units/films/00000-of-00003/s000.done.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fingerprint": "of another look"}))
 
 
 OTHER_COUNT = "manifests/films/00000-of-00007.parquet"
@@ -105,6 +116,8 @@ DAMAGES: list[tuple[Callable[[Path], object], str, str]] = [
     ),
     (remove("units/films/00000-of-00003/s000.done.json"), "accord", shard(0, "films")),
     (remove("units/motion/00001-of-00003/s003.0001.failed.json"), "accord", shard(1, "failures")),
+    (mix_manifests, "manifest", shard(0, "films")),
+    (mix_commits, "record", "units/films/00000-of-00003/s000.done.json"),
     (remove(shard(1, "keyframes")), "seal", shard(1, "keyframes")),
     (write(shard(1, "clips"), b"PAR1"), "manifest", shard(1, "clips")),
     (remove(shard(2, "failures")), "unfinished", "00002-of-00003"),
@@ -192,7 +205,9 @@ def test_what_a_story_left_behind_that_was_given_up_is_removed(tmp_path: Path) -
 def test_manifests_of_other_tables_are_not_our_business(job: Path) -> None:
     output = Output(str(job))
     films = read_manifest(output, shard(0, "films"), Film)
-    write_manifest(output, "manifests/scores_films/00000-of-00003.parquet", Film, films)
+    write_manifest(
+        output, "manifests/scores_films/00000-of-00003.parquet", Film, films, fingerprint=""
+    )
     assert manifest_path("films", render_inline(output).shards[0]) == shard(0, "films")
     assert kinds(job) == set()
 

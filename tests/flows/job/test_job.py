@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from storyreel.flows.job import job as job_module
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.description import JOB
 from storyreel.flows.job.job import open_job, read_config
+from storyreel.flows.job.layout import write_stories
+from storyreel.flows.job.lock import LOCK
+from storyreel.stages.errors import LockedError
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
@@ -29,7 +33,7 @@ def rows(count: int, text: str = "A fox.") -> list[dict[str, str]]:
 
 
 class ReplacedMeanwhile(Output):
-    """An output whose job is laid out while somebody changes its input."""
+    """An output whose lock is taken, to lay its job out, while somebody changes the input."""
 
     def __init__(self, url: str, change: Callable[[], object]) -> None:
         super().__init__(url)
@@ -37,7 +41,7 @@ class ReplacedMeanwhile(Output):
 
     def publish_new(self, path: str, content: bytes) -> bool:
         published = super().publish_new(path, content)
-        if path == JOB:
+        if path.startswith(LOCK):
             self._change()
         return published
 
@@ -112,6 +116,24 @@ def test_nothing_of_a_job_that_is_thrown_away_is_left_and_nothing_else_goes(
         output.publish(left, b"old")
     open_job(output, str(stories), load_config("pocket", profile="draft"), replace=True)
     assert set(output.names("")) == {JOB, "lock", "manifests", "notes.txt"}
+
+
+def test_a_job_that_is_being_laid_out_is_not_discarded_by_another_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise one output would mix the looks of both."""
+    stories, output = write(tmp_path, rows(3)), Output(str(tmp_path / "job"))
+    other = load_config("pocket", overrides=["films.fps=12"])
+
+    def raced(*arguments: Any) -> None:
+        with pytest.raises(LockedError, match="a command that lays a job out"):
+            open_job(output, str(stories), other, replace=True)
+        write_stories(*arguments)
+
+    monkeypatch.setattr(job_module, "write_stories", raced)
+    job = open_job(output, str(stories), CONFIG)
+    assert read_config(output) == CONFIG
+    assert open_job(output, str(stories), CONFIG) == job
 
 
 def test_a_job_is_never_gone_on_with_under_settings_that_shape_other_pixels(

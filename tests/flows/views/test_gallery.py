@@ -57,7 +57,7 @@ def root(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard = job.shards[0]
     stories = manifest_path("stories", shard)
     hostile = [replace(s, text=EVIL) for s in read_manifest(output, stories, Story)]
-    write_manifest(output, stories, Story, hostile)
+    write_manifest(output, stories, Story, hostile, fingerprint="")
     failure = Failure(
         story_id="ghost",
         stage="keyframes",
@@ -69,7 +69,7 @@ def root(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         source_file=f"{EVIL}.jsonl",
         source_row=4,
     )
-    write_manifest(output, manifest_path("failures", shard), Failure, [failure])
+    write_manifest(output, manifest_path("failures", shard), Failure, [failure], fingerprint="")
     write_gallery(job)
     return folder
 

@@ -94,8 +94,10 @@ def test_text_of_a_story_is_shown_as_it_is_and_steers_no_terminal(tmp_path: Path
     lay_out(output, tmp_path, 2)
     (shard,) = render_inline(output).shards
     lost = replace(failure("s000"), message=HOSTILE)
-    write_manifest(output, manifest_path("failures", shard), Failure, [lost])
-    write_manifest(output, REJECTED, Failure, [replace(failure(""), source_file="[/x].jsonl")])
+    write_manifest(output, manifest_path("failures", shard), Failure, [lost], fingerprint="")
+    write_manifest(
+        output, REJECTED, Failure, [replace(failure(""), source_file="[/x].jsonl")], fingerprint=""
+    )
     console = Console(record=True, width=300, file=io.StringIO(), force_terminal=True)
     show_summary(read_job(output), summarize(read_job(output)), console)
     show_status(find_status(output.url), console)

@@ -68,7 +68,7 @@ class Job:
             ("keyframes", Keyframe, self.keyframes),
             ("clips", Clip, self.clips),
         ):
-            write_manifest(self.output, manifest_path(table, SHARD), record, rows)
+            write_manifest(self.output, manifest_path(table, SHARD), record, rows, fingerprint="")
 
     def film(self, story_id: str, **settings: object) -> Film:
         self.seal()
