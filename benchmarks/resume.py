@@ -20,7 +20,7 @@ from storyreel.flows.job.stages import STAGES
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.commits import Commit, UnitId, commit, read_progress
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Story
+from storyreel.stages.output.records import Film, Story
 from storyreel.stages.output.storage import Output
 
 FRAMES = 480
@@ -49,7 +49,7 @@ def half_do(job: Job, shard: Shard) -> None:
         unit = UnitId(stage="films", shard=shard, story_id=story.story_id)
         films = (film_of(story.story_id, FRAMES),)
         made = Commit(records=films, attempts=1, worker="", seconds=1.0, hardware="")
-        commit(job.output, unit, made)
+        commit(job.output, unit, made, Film)
 
 
 def scan(folder: Path) -> dict[str, float]:

@@ -17,7 +17,12 @@ from storyreel.cluster.errors import ErrorClass, PoolEndedError, classify, descr
 from storyreel.cluster.queue import Entry, Queue
 from storyreel.cluster.work import Done, Problem
 from storyreel.stages.heartbeat import Pulse
-from storyreel.stages.output.commits import commit_failure, read_attempts, record_attempt
+from storyreel.stages.output.commits import (
+    commit_failure,
+    excuse_attempt,
+    last_attempt,
+    read_attempts,
+)
 from storyreel.stages.output.records import Failure
 
 MAX_LOAD_FAILURES = 3
@@ -99,7 +104,7 @@ class Scheduler:
         self._end(ended)
         if not isinstance(ended, _StorageGoneError):  # each record would wait for storage again
             for entry in in_flight:  # the pool ended the attempt, so it must not count
-                record_attempt(self._output, entry.work.unit, entry.attempts)
+                excuse_attempt(self._output, entry.work.unit, entry.attempts)
 
     def _work(self) -> PoolEndedError:
         """Process messages until the pool is closed or cannot continue; returns the reason."""
@@ -303,10 +308,9 @@ class Scheduler:
         return lost and self._recorded_attempts(entry) <= entry.attempts
 
     def _recorded_attempts(self, entry: Entry) -> int:
-        try:
-            return read_attempts(self._output, entry.work.unit)
-        except FileNotFoundError:
-            return 0
+        unit = entry.work.unit
+        last = last_attempt(self._output, unit)
+        return 0 if last is None else read_attempts(self._output, unit, last)
 
     def _blame(self, member: Member, entry: Entry, problem: Problem) -> None:
         entry.failed(problem, worker=member.name, node=member.node)

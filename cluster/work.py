@@ -9,7 +9,7 @@ from storyreel.stages.output.commits import UnitId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One unit and what its stage is called with.
+    """One unit and what its stage is called with, and the class of the records that it returns.
 
     `attempts` counts those of earlier runs; `fingerprint` is that of the job; `source_file` and
     `source_row` say in a failure where the story was read.
@@ -17,6 +17,7 @@ class Work:
 
     unit: UnitId
     argument: Any
+    record: type = object
     fingerprint: str = ""
     attempts: int = 0
     source_file: str = ""

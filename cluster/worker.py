@@ -12,7 +12,15 @@ from storyreel.cluster.errors import ErrorClass, classify, describe
 from storyreel.cluster.work import Attempt, Done, Problem, Work
 from storyreel.stages.hardware import hardware_class
 from storyreel.stages.heartbeat import Pulse, followed
-from storyreel.stages.output.commits import Commit, commit, record_attempt
+from storyreel.stages.output.attempts import fail, finish
+from storyreel.stages.output.commits import (
+    Commit,
+    begin_attempt,
+    commit,
+    is_committed,
+    read_commit,
+)
+from storyreel.stages.output.copies import published_as_copy
 from storyreel.stages.output.storage import Output
 from storyreel.stages.units import Stage, StageFactory
 
@@ -70,15 +78,31 @@ class Worker:
         try:
             # Steps count as heartbeats, so that a slow unit is told from one that hangs.
             with followed(self._pulse):
-                record_attempt(self._output, work.unit, attempt.number)
-                made = self._make(work, attempt)
-                commit(self._output, work.unit, made)
+                made = self._attempt(work, attempt)
         except Exception as error:  # the boundary of a unit: its failure is an answer, not an end
             logger.exception("%s: %s failed", self._name, work.unit)
             return Problem(error_class=classify(error), message=describe(error))
         finally:
             self._pulse.waits_for = ""
         return Done(records=made.records, seconds=made.seconds)
+
+    def _attempt(self, work: Work, attempt: Attempt) -> Commit[Any]:
+        """Return the commit of a unit, which is another worker's if that one was faster."""
+        made: Commit[Any]
+        begun = begin_attempt(self._output, work.unit, attempt.number)
+        try:
+            # Not before the attempt has a record: another worker might finish in between.
+            if is_committed(self._output, work.unit):
+                made = read_commit(self._output, work.unit, work.record)
+            else:
+                with published_as_copy(begun.record.copy):
+                    made = self._make(work, attempt)
+                made = commit(self._output, work.unit, made, work.record)
+        except Exception:
+            fail(self._output, begun)
+            raise
+        finish(self._output, begun)
+        return made
 
     def _make(self, work: Work, attempt: Attempt) -> Commit[Any]:
         stage = self._stages[work.unit.stage]

@@ -14,8 +14,8 @@ from storyreel.flows.job.generations import Ended
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed, removed_path
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, UnitOf
+from storyreel.stages.output.attempts import last_attempts
 from storyreel.stages.output.commits import (
-    ATTEMPTED,
     COMMITTED,
     FAILED,
     Progress,
@@ -38,8 +38,8 @@ class Known:
     """Names collected from all shards, to find files that belong to none of them."""
 
     stories: set[str] = field(default_factory=set)
-    finished: dict[str, set[str]] = field(default_factory=dict)
-    """By stage whose files carry the story's name, the stories of which the unit is done."""
+    files: dict[str, set[str]] = field(default_factory=dict)
+    """By folder that files of several stories share, the names that records have."""
     references: set[str] = field(default_factory=set)
     """Paths of the pictures that stories name."""
 
@@ -73,9 +73,6 @@ class ShardAudit:
             self._audit.add("unfinished", str(self._shard), message)
         for spec in self._job.stages:
             self._made[spec.name] = dict(self._committed(spec))
-            if spec.files and spec.files.suffixes:
-                ids = {spec.story_of(unit) for unit in self._made[spec.name]}
-                self._known.finished.setdefault(spec.name, set()).update(ids)
         self._check_accord(manifests)
         self._check_units({story.story_id for story in stories})
         self._check_files()
@@ -230,8 +227,11 @@ class ShardAudit:
         of_shots = {f"{shot.story_id}.{shot.shot_index:04d}" for shot in shots}
         for spec in self._job.stages:
             units = of_shots if spec.unit_of is UnitOf.SHOT else story_ids
-            known = {name + end for name in units for end in (COMMITTED, FAILED, ATTEMPTED)}
-            check_orphans(self._audit, self._output, folder(spec.name, self._shard), known)
+            place = folder(spec.name, self._shard)
+            known = {name + end for name in units for end in (COMMITTED, FAILED)}
+            names = self._output.names(place)
+            known |= {name for name in names if last_attempts([name]).keys() & units}
+            check_orphans(self._audit, self._output, place, known)
 
     def _check_files(self) -> None:
         """Read all files of done units, and look for files in their folders that no record names.
@@ -249,8 +249,10 @@ class ShardAudit:
                     paths.setdefault(str(place.parent), set()).add(place.name)
                     owners[file.path] = (spec, unit)
                     files += [] if removed else [file]
-            if spec.files and not spec.files.suffixes:
-                for parent, names in paths.items():
+            for parent, names in paths.items():
+                if spec.files and spec.files.suffixes:
+                    self._known.files.setdefault(parent, set()).update(names)
+                else:
                     check_orphans(self._audit, self._output, parent, names)
         for path, message in read_files(self._audit, self._output, files):
             self._damaged("file", path, message, self._remake(*owners[path]))

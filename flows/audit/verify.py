@@ -76,8 +76,7 @@ def _check_folders_of_stages(job: Job, audit: Audit, known: Known) -> None:
             continue
         names = known.stories
         if spec.files.suffixes:
-            stories = known.finished.get(spec.name, set())
-            names = {f"{story}.{suffix}" for story in stories for suffix in spec.files.suffixes}
+            names = known.files.get(spec.files.folder, set())
         check_orphans(audit, job.output, spec.files.folder, names)
 
 

@@ -103,6 +103,11 @@ class HeldOutput(Output):
         self.check_held()
         return super().publish(path, content)
 
+    def publish_new(self, path: str, content: bytes) -> bool:
+        """Publish `content` unless `path` exists; raises LockedError if the lock is lost."""
+        self.check_held()
+        return super().publish_new(path, content)
+
     def publish_file(self, path: str, local: Path) -> File:
         """Publish a copy of a local file; raises LockedError if the lock is lost."""
         self.check_held()

@@ -13,6 +13,7 @@ from typing import Any
 
 from storyreel.flows.job.config import RenderConfig
 from storyreel.stages.output.commits import read_failure, read_progress
+from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Failure, Story, Storyboard
 from storyreel.stages.output.storage import Output
@@ -71,17 +72,20 @@ class FilesSpec:
 
     def paths(self, output: Output, story_id: str) -> list[str]:
         """The paths at which files of a story are, or may be, at `output`."""
-        base = f"{self.folder}/{story_id}"
-        if self.suffixes:
-            return [f"{base}.{suffix}" for suffix in self.suffixes]
-        return [f"{base}/{name}" for name in output.names(base)]
+        if not self.suffixes:
+            base = f"{self.folder}/{story_id}"
+            return [f"{base}/{name}" for name in output.names(base)]
+        own = {f"{story_id}.{suffix}" for suffix in self.suffixes}
+        names = (name for name in output.names(self.folder) if plain_name(name) in own)
+        return [f"{self.folder}/{name}" for name in names]
 
     def remove(self, output: Output, story_id: str) -> None:
         """Remove the files of a story, as far as they are there."""
         if not self.suffixes:
             output.remove_folder(f"{self.folder}/{story_id}")
-        for suffix in self.suffixes:
-            output.remove(f"{self.folder}/{story_id}.{suffix}")
+        else:
+            for path in self.paths(output, story_id):
+                output.remove(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

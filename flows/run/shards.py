@@ -56,6 +56,7 @@ class StageOfShard:
                     shot_index=unit.shot_index,
                 ),
                 argument=unit.argument,
+                record=self.spec.record,
                 fingerprint=self.context.fingerprint,
             )
             for unit in self.spec.units(self.context)
@@ -139,7 +140,8 @@ def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iter
         elif unit.name in progress.failed:
             yield read_failure(output, name, stage.shard, unit.name)
         else:
-            attempts = read_attempts(output, unit) if unit.name in progress.attempted else 0
+            last = progress.attempted.get(unit.name)
+            attempts = 0 if last is None else read_attempts(output, unit, last)
             priority = (stage.shard.index, later_first, order)
             submitted[runner.submit(replace(work, attempts=attempts), priority)] = unit
     for future in _as_done(submitted):

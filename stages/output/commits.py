@@ -5,20 +5,28 @@ done. Attempts are recorded before a unit is sent to a worker, so that a unit th
 flow is not tried for ever.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from storyreel.stages.errors import InputError
+from storyreel.stages.output.attempts import (
+    Begun,
+    begin,
+    count_attempts,
+    excuse,
+    last_attempts,
+    settle,
+)
+from storyreel.stages.output.copies import earlier_copies
 from storyreel.stages.output.manifests import Shard, check_fingerprint
-from storyreel.stages.output.records import Failure, to_json
+from storyreel.stages.output.records import Failure, files_of, to_json
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")
 
 COMMITTED = ".done.json"
 FAILED = ".failed.json"
-ATTEMPTED = ".attempts.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +70,6 @@ class Commit(Generic[R]):
     fingerprint: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempts:
-    attempts: int
-
-
 def folder(stage: str, shard: Shard) -> str:
     """Return the folder of the records of a stage's units in a shard."""
     return f"units/{stage}/{shard}"
@@ -76,21 +79,51 @@ def _path(unit: UnitId, suffix: str) -> str:
     return f"{folder(unit.stage, unit.shard)}/{unit.name}{suffix}"
 
 
-def commit(output: Output, unit: UnitId, made: Commit[Any]) -> None:
-    """Record that a unit is done; its files must be published before."""
-    output.publish(_path(unit, COMMITTED), to_json(made))
-    output.remove(_path(unit, ATTEMPTED))
+def commit(output: Output, unit: UnitId, made: Commit[Any], record: type[R]) -> Commit[R]:
+    """Record that a unit is done; its files must be published before.
+
+    Of several attempts the first one to commit counts; the files of the others are removed, by the
+    one that counts and by those that come later.
+
+    Returns:
+        The commit that counts.
+    """
+    paths = _paths(made)
+    if output.publish_new(_path(unit, COMMITTED), to_json(made)):
+        for earlier in (earlier for path in paths for earlier in earlier_copies(path)):
+            output.remove(earlier)
+        return made
+    kept = read_commit(output, unit, record)
+    for path in paths - _paths(kept):
+        output.remove(path)
+    return kept
+
+
+def _paths(made: Commit[Any]) -> set[str]:
+    return {file.path for record in made.records for file in files_of(record)}
 
 
 def commit_failure(output: Output, unit: UnitId, failure: Failure) -> None:
-    """Record that a unit has failed for good."""
+    """Record that a unit has failed for good; none of its attempts counts any more."""
     output.publish(_path(unit, FAILED), to_json(failure))
-    output.remove(_path(unit, ATTEMPTED))
+    if (last := last_attempt(output, unit)) is not None:
+        settle(output, _path(unit, ""), last)
 
 
-def record_attempt(output: Output, unit: UnitId, attempts: int) -> None:
-    """Record, before a unit is sent to a worker, that this is attempt number `attempts`."""
-    output.publish(_path(unit, ATTEMPTED), to_json(_Attempts(attempts=attempts)))
+def begin_attempt(output: Output, unit: UnitId, attempts: int) -> Begun:
+    """Record, before its stage is called, that a unit is tried for the `attempts`-th time."""
+    return begin(output, _path(unit, ""), attempts)
+
+
+def excuse_attempt(output: Output, unit: UnitId, attempts: int) -> None:
+    """Let only `attempts` attempts of a unit count; the last one was ended by its pool."""
+    if (last := last_attempt(output, unit)) is not None:
+        excuse(output, _path(unit, ""), last, attempts)
+
+
+def is_committed(output: Output, unit: UnitId) -> bool:
+    """Return True if a unit is done."""
+    return output.exists(_path(unit, COMMITTED))
 
 
 def read_commit(
@@ -125,14 +158,19 @@ def read_failure(output: Output, stage: str, shard: Shard, name: str) -> Failure
     return output.read_record(f"{folder(stage, shard)}/{name}{FAILED}", Failure)
 
 
-def read_attempts(output: Output, unit: UnitId) -> int:
-    """Read how often a unit was tried that is neither done nor failed.
+def last_attempt(output: Output, unit: UnitId) -> int | None:
+    """Return the number of a unit's last attempt record; `None` if it has none."""
+    return last_attempts(output.names(folder(unit.stage, unit.shard))).get(unit.name)
+
+
+def read_attempts(output: Output, unit: UnitId, last: int) -> int:
+    """Read how many attempts of a unit count, by its last attempt record (`Progress.attempted`).
 
     Raises:
         FileNotFoundError: there is no such record.
         InputError: it is damaged.
     """
-    return output.read_record(_path(unit, ATTEMPTED), _Attempts).attempts
+    return count_attempts(output, _path(unit, ""), last)
 
 
 def forgive(output: Output, stage: str, shard: Shard, name: str) -> None:
@@ -143,11 +181,14 @@ def forgive(output: Output, stage: str, shard: Shard, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Names of the units of a stage in a shard that are done, failed, or tried and neither."""
+    """Names of the units of a stage in a shard that are done, failed, or tried and neither.
+
+    `attempted` has for each unit the number of its last attempt record.
+    """
 
     done: frozenset[str]
     failed: frozenset[str]
-    attempted: frozenset[str]
+    attempted: Mapping[str, int]
 
 
 def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
@@ -159,7 +200,8 @@ def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
     names = output.names(folder(stage, shard))
     done = _with_suffix(names, COMMITTED)
     failed = _with_suffix(names, FAILED) - done
-    attempted = _with_suffix(names, ATTEMPTED) - done - failed
+    ended = done | failed
+    attempted = {name: n for name, n in last_attempts(names).items() if name not in ended}
     return Progress(done=done, failed=failed, attempted=attempted)
 
 

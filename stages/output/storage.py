@@ -20,6 +20,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from storyreel.stages.errors import InputError
+from storyreel.stages.output.copies import own_name
 from storyreel.stages.output.patience import patiently
 from storyreel.stages.output.processes import ProcessId
 from storyreel.stages.output.records import File, from_json
@@ -82,12 +83,14 @@ class Output:
             raise InputError(f"output {self.url}: cannot be written: {reason}") from error
 
     def publish(self, path: str, content: bytes) -> File:
-        """Publish `content` under `path`, atomically."""
+        """Publish `content`, atomically, under the name that `path` has for the current attempt."""
+        path = own_name(path)
         self._patiently(lambda: self._put(path, content))
         return File(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
     def publish_file(self, path: str, local: Path) -> File:
-        """Publish a copy of a finished local file under `path`, atomically."""
+        """Publish a copy of a finished local file as `publish` does."""
+        path = own_name(path)
         self._patiently(lambda: self._put_file(path, local))
         return File(path=path, size=local.stat().st_size, sha256=checksum(local))
 

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 
 from storyreel.flows.audit.verify import verify
-from storyreel.stages.output.commits import ATTEMPTED, COMMITTED
+from storyreel.stages.output.commits import COMMITTED
+from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.storage import Output, checksum
 from tests.chaos.stages import Trouble, noted
 from tests.chaos.starter import MARK
@@ -157,7 +158,7 @@ class Scene:
     def pictures(self) -> dict[str, str]:
         """The checksums of what people look at."""
         files = (p for kind in PICTURES for p in (self.output / kind).rglob("*") if p.is_file())
-        return {str(path.relative_to(self.output)): checksum(path) for path in files}
+        return {plain_name(str(p.relative_to(self.output))): checksum(p) for p in files}
 
     def check(self, undisturbed: "Scene") -> None:
         """The oracle: nothing lost, nothing twice, nobody innocent harmed, the same bytes."""
@@ -168,7 +169,7 @@ class Scene:
         attempts = self.attempts()
         assert attempts.keys() == undisturbed.attempts().keys()
         assert max(attempts.values()) <= MAX_ATTEMPTS, attempts
-        assert not list(self.output.glob(f"units/*/*/*{ATTEMPTED}"))
+        assert not list(self.output.glob("units/*/*/*.attempt-*"))
         self.check_no_process_is_left()
 
     def check_no_process_is_left(self) -> None:

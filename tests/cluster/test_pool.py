@@ -22,6 +22,7 @@ from storyreel.cluster.work import Work
 from storyreel.stages.output.commits import (
     UnitId,
     commit_failure,
+    last_attempt,
     read_attempts,
     read_commit,
     read_failure,
@@ -86,6 +87,12 @@ def send_all(pool: Pool, names: list[str]) -> list[Future[Any]]:
 
 def calls(output: Path, name: str) -> list[Path]:
     return sorted((output / "calls").glob(f"{name}.*"))
+
+
+def recorded_attempts(output: Path, name: str) -> int | None:
+    store = Output(str(output))
+    last = last_attempt(store, unit(name))
+    return None if last is None else read_attempts(store, unit(name), last)
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = LONG_S) -> Any:
@@ -446,7 +453,7 @@ def test_an_attempt_is_on_disk_while_its_unit_runs(tmp_path: Path) -> None:
     with open_pool(tmp_path) as pool:
         future = send(pool, "story", "slow", attempts=1)
         wait_for(lambda: calls(tmp_path, "story"))
-        assert read_attempts(Output(str(tmp_path)), unit("story")) == 2
+        assert wait_for(lambda: recorded_attempts(tmp_path, "story")) == 2
         future.result(LONG_S)
     assert not read_progress(Output(str(tmp_path)), "copies", SHARD).attempted
 
@@ -466,7 +473,7 @@ def test_closing_in_a_hurry_cancels_and_blames_no_unit(tmp_path: Path) -> None:
     for future in (running, waiting, send(pool, "late")):
         with pytest.raises(CancelledError):
             future.result(1)
-    assert read_attempts(Output(str(tmp_path)), unit("running")) == 0
+    assert recorded_attempts(tmp_path, "running") == 0
 
 
 def test_too_many_failures_end_the_pool(tmp_path: Path) -> None:

@@ -74,9 +74,9 @@ def test_a_killed_command_leaves_the_attempt_on_disk_and_no_worker(tmp_path: Pat
     (worker,) = (int(call.read_text()) for call in called.iterdir())
     wait_until(lambda: not is_alive(worker), seconds=20)
     shard = Shard(index=0, count=1)
-    assert read_progress(Output(str(output)), "copies", shard).attempted == {"story"}
+    assert read_progress(Output(str(output)), "copies", shard).attempted == {"story": 1}
     unit = UnitId(stage="copies", shard=shard, story_id="story")
-    assert read_attempts(Output(str(output)), unit) == 1
+    assert read_attempts(Output(str(output)), unit, 1) == 1
     assert token.stat().st_mode & 0o777 == 0o600
 
 

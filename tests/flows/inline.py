@@ -85,7 +85,7 @@ class InlineRunner:
             hardware="none",
             fingerprint=work.fingerprint,
         )
-        commit(self._job.output, work.unit, made)
+        commit(self._job.output, work.unit, made, work.record)
         done.set_result(records)
         return done
 

@@ -291,7 +291,10 @@ READERS: dict[str, Callable[[Output], object]] = {
     "lock/00000001.json": holder_of,
     "control/000001.json": read_control,
     "units/films/00000-of-00001/fox.done.json": lambda output: read_commit(output, UNIT, Film),
-    "units/films/00000-of-00001/fox.attempts.json": lambda output: read_attempts(output, UNIT),
+    "units/films/00000-of-00001/fox.attempts.json": lambda output: read_attempts(output, UNIT, 0),
+    "units/films/00000-of-00001/fox.attempt-0001.json": (
+        lambda output: read_attempts(output, UNIT, 1)
+    ),
     "units/films/00000-of-00001/fox.failed.json": lambda output: read_failure(
         output, "films", SHARD, "fox"
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Clip, Failure, Film, Keyframe, Panel, Shot
 from storyreel.stages.output.storage import Output, checksum
@@ -22,7 +23,8 @@ def contents(output: Path) -> dict[str, str]:
 def pictures(output: Path) -> dict[str, str]:
     """The checksums of what people look at."""
     whole = contents(output)
-    return {path: whole[path] for path in whole if path.startswith(("keyframes", "clips", "films"))}
+    kinds = ("keyframes", "clips", "films")
+    return {plain_name(path): whole[path] for path in whole if path.startswith(kinds)}
 
 
 def test_every_story_becomes_one_film_that_decodes_to_what_its_clips_say(rendered: Path) -> None:
