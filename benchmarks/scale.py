@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job, open_job
 from storyreel.flows.job.stages import STAGES
 from storyreel.flows.run.prefect_server import prefect_api
-from storyreel.flows.run.render import render_flow, run_render
+from storyreel.flows.run.render import run_render
 from storyreel.flows.run.task_runs import read_task_runs
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.storage import Output
@@ -152,7 +152,7 @@ def run_job(
     )
     job = open_job(Output(str(folder / "job")), str(folder / "stories.jsonl"), config)
     start = time.monotonic()
-    state = run_render(job, config, render_flow(simulated.stage_table(speed=speed)))
+    state = run_render(replace(job, stages=simulated.stage_table(speed=speed)), config)
     return job, time.monotonic() - start, state.state_details.flow_run_id
 
 

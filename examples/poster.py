@@ -21,7 +21,7 @@ from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job, read_job
 from storyreel.flows.job.stage_table import FilesSpec, ManifestSpec, ShardContext, StageSpec, Unit
 from storyreel.flows.job.stages import STAGES
-from storyreel.flows.run.render import render_flow, run_render
+from storyreel.flows.run.render import run_render
 from storyreel.stages.output.records import File, Film
 from storyreel.stages.output.storage import Output
 
@@ -90,7 +90,7 @@ def main() -> None:
     asked = parser.parse_args()
     config, output = load_config(asked.config), Output(asked.output)
     open_job(output, asked.input, config, limit=asked.limit)
-    run_render(read_job(output, WITH_POSTERS), config, render_flow(WITH_POSTERS))
+    run_render(read_job(output, WITH_POSTERS), config)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -25,6 +24,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from storyreel.stages.output.processes import ProcessId
+
 STORYREEL = "storyreel"
 _PROCESS = "process:"
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]
@@ -34,7 +35,7 @@ _LONGEST_PENDING = timedelta(minutes=15)
 
 def process_tags() -> list[str]:
     """Return tags by which a later command recognises the runs of this process."""
-    return [STORYREEL, _PROCESS + _identify(psutil.Process())]
+    return [STORYREEL, _PROCESS + _name(ProcessId.current())]
 
 
 @contextmanager
@@ -83,6 +84,25 @@ def mark_crashed_runs() -> int:
     return len(dead)
 
 
+def mark_lost_runs(output_url: str) -> None:
+    """Mark other runs on an output as crashed; only for the run that holds the output's lock.
+
+    The lock says that no other run works there, wherever that run's process was.
+    """
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        own = client.read_flow_run(UUID(flow_run.id))
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(any_=[STORYREEL]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+            )
+        )
+        for run in runs:
+            same = run.flow_id == own.flow_id and run.parameters.get("output_url") == output_url
+            if same and run.id != own.id:
+                _mark(client, run)
+
+
 def _mark(client: SyncPrefectClient, run: FlowRun) -> None:
     state: State[Any] = Crashed(
         message="The process of this run is gone; run the job again to continue it."
@@ -127,9 +147,8 @@ def _is_stuck(run: FlowRun) -> bool:
     return datetime.now(UTC) - run.state.timestamp > _LONGEST_PENDING
 
 
-def _identify(process: psutil.Process) -> str:
-    """Return a unique name of a process; process ids alone are reused."""
-    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.0f}"
+def _name(process: ProcessId) -> str:
+    return f"{process.host}/{process.machine}/{process.pid}/{process.started}"
 
 
 def _is_dead(run: FlowRun) -> bool:
@@ -145,15 +164,15 @@ def _processes_of(run: FlowRun) -> list[str]:
     return [tag.removeprefix(_PROCESS) for tag in run.tags if tag.startswith(_PROCESS)]
 
 
-def _is_of_this_host(identity: str) -> bool:
-    return identity.rsplit("/", 2)[0] == socket.gethostname()
+def _is_of_this_host(name: str) -> bool:
+    return name.partition("/")[0] == socket.gethostname()
 
 
-def _process_is_gone(identity: str) -> bool:
-    if not _is_of_this_host(identity):
-        return False  # another machine's processes cannot be seen from here
-    pid = identity.rsplit("/", 2)[1]
+def _process_is_gone(name: str) -> bool:
+    """True if a process is known to have ended; a container or another host hides it."""
     try:
-        return _identify(psutil.Process(int(pid))) != identity
-    except psutil.NoSuchProcess:
-        return True
+        host, machine, pid, started = name.split("/")
+        process = ProcessId(host=host, machine=machine, pid=int(pid), started=int(started))
+    except ValueError:  # a tag of another version
+        return False
+    return process.is_dead

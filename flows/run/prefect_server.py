@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, Queue
+from typing import Any
 
 import httpx
 import uvicorn
@@ -32,15 +34,35 @@ def prefect_api() -> Iterator[None]:
         ConnectionError: a server of our own does not start.
     """
     if PREFECT_API_URL.value():
-        yield
-        return
-    with _local_server() as url, temporary_settings({PREFECT_API_URL: url}):
-        try:
+        with _drained():
             yield
-        finally:
-            # What is still on its way would not find the server.
-            for worker in (APILogWorker, EventsWorker):
-                worker.drain_all(timeout=DRAIN_TIMEOUT_S)
+        return
+    with _local_server() as url, temporary_settings({PREFECT_API_URL: url}), _drained():
+        yield
+
+
+@contextmanager
+def _drained() -> Iterator[None]:
+    """Send at the end the logs and events that are on their way, as far as the server takes them.
+
+    Prefect would try to send each of them when the interpreter exits, for about ten seconds: after
+    a night without a server the process would not end for hours.
+    """
+    try:
+        yield
+    finally:
+        for kind in (APILogWorker, EventsWorker):
+            services: list[Any] = list(kind._instances.values())  # type: ignore[misc]
+            _, unsent = kind.drain_all(timeout=DRAIN_TIMEOUT_S)  # type: ignore[misc]
+            for service in services if unsent else []:
+                _discard(service._queue)
+
+
+def _discard(items: "Queue[Any]") -> None:
+    with suppress(Empty):
+        while True:
+            items.get_nowait()
+    items.put(None)  # ends the service
 
 
 @contextmanager

@@ -5,15 +5,19 @@ that the flow can be started again at any time and renders what is left. While i
 the job's control record and render window.
 """
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import Flow, flow, get_run_logger, tags
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
@@ -29,14 +33,17 @@ from storyreel.flows.job.generations import complete_opening
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
 from storyreel.flows.job.retention import remove_finished_intermediates
-from storyreel.flows.job.stage_table import StageTable
-from storyreel.flows.job.stages import STAGES
 from storyreel.flows.job.status import count_units, counted_status, write_status
 from storyreel.flows.plans.plan import missing_rates, read_plan
 from storyreel.flows.plans.rates import Meters, read_rates, write_rates
 from storyreel.flows.plans.sample import as_planned, plan_job, shards_due
 from storyreel.flows.run.controller import ENDING, Clock, Controller, Phase, utc_now
-from storyreel.flows.run.crashed import mark_crashed_runs, own_flow_run, process_tags
+from storyreel.flows.run.crashed import (
+    mark_crashed_runs,
+    mark_lost_runs,
+    own_flow_run,
+    process_tags,
+)
 from storyreel.flows.run.job_run import CARRIED_OVER, JobRun, render_shard_stage
 from storyreel.flows.run.monitor import Monitor, OpenUnits, Watched
 from storyreel.flows.run.prefect_server import prefect_api
@@ -51,75 +58,86 @@ from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.patience import patient, wait_at_most
 from storyreel.stages.output.storage import Output
 
+logger = logging.getLogger(__name__)
+
 WAITS_FOR_APPROVAL = "WaitsForApproval"
 """Name of the state of runs that ended after the sample of their job."""
 
 
-def render_flow(stages: StageTable = STAGES, clock: Clock = utc_now) -> Flow[..., State[Any]]:
-    """Return a flow that renders jobs with these stages.
+def run_render(job: Job, config: RenderConfig, clock: Clock = utc_now) -> State[Any]:
+    """Render what is missing of a job, as a flow run in this process; returns its final state.
+
+    The Prefect server is a view: if it is lost meanwhile, the job is rendered all the same.
 
     Args:
-        stages: the stages, with what constructs them on a worker.
+        job: the job, with the stages that it goes through.
+        config: the configuration it was laid out with.
         clock: the time that the render window is compared with.
-    """
-
-    @flow(name="render", flow_run_name="{job_name}")
-    def render(
-        job_name: str,  # noqa: ARG001, names the run
-        output_url: str,
-        fingerprint: str,
-        config: RenderConfig,
-    ) -> State[Any]:
-        """Render what is missing of the job that is laid out at an output.
-
-        Args:
-            job_name: name of the run in the Prefect UI.
-            output_url: where `open_job` laid the job out.
-            fingerprint: that of the job; another one there means that it was discarded meanwhile.
-            config: the configuration the job was laid out with.
-        """
-        holder = f"flow run {flow_run.name} {flow_run.id}"
-        wait_at_most(config.storage.patience_s)
-        with warnings_in(get_run_logger()), held(Output(output_url), holder) as output:
-            # A retry that was killed between its two writes is completed before anything is read.
-            complete_opening(output)
-            job = read_job(output, stages)
-            _check_same(job, fingerprint)
-            if config.retention.keep == "films":
-                remove_finished_intermediates(job)
-            task_runs = TaskRuns()
-            with own_flow_run(), shown(job, config, UUID(flow_run.id), task_runs):
-                return _render(_watched(job, config, clock, task_runs))
-
-    return render
-
-
-render = render_flow()
-
-
-def run_render(
-    job: Job, config: RenderConfig, render: Flow[..., State[Any]] = render
-) -> State[Any]:
-    """Run the flow in this process on a job that is laid out, and return its final state.
 
     Raises:
         Exception: the error that ended the run, if it failed.
     """
-    # A task waits in its thread for its units, and for the task of the stage before it.
-    num_threads = config.num_open_shards(job.num_stories) * len(job.stages)
-    threads: Any = ThreadPoolTaskRunner(max_workers=num_threads)
+    outcome: Future[State[Any]] = Future()
+    render = _flow(job, config, partial(_render_output, job, config, clock), outcome)
     with prefect_api(), tags(*process_tags()):
         # A killed process cannot report its own end; its run would stay Running for ever.
         mark_crashed_runs()
-        # The size depends on the job, which is not known where the flow is defined.
-        started: Any = render.with_options(task_runner=threads)
         name = f"{job.name} {datetime.now().astimezone():%Y-%m-%d}"
-        state: State[Any] = started(
-            name, job.output.url, job.fingerprint, config, return_state=True
-        )
-    if state.is_failed() or state.is_crashed():
-        state.result()  # raises what happened
-    return state
+        try:
+            render(name, job.output.url, config, return_state=True)
+        except httpx.HTTPError as error:
+            if not outcome.done():
+                raise
+            logger.warning("the Prefect server does not show the end of this run: %s", error)
+    return outcome.result()
+
+
+def _flow(
+    job: Job,
+    config: RenderConfig,
+    render_output: Callable[[], State[Any]],
+    outcome: Future[State[Any]],
+) -> Flow[..., State[Any]]:
+    """Return the flow of a run, which puts its state or its error into `outcome`.
+
+    Prefect itself returns neither if its server is gone at the end.
+    """
+    # A task waits in its thread for its units, and for the task of the stage before it.
+    num_threads = config.num_open_shards(job.num_stories) * len(job.stages)
+    threads: Any = ThreadPoolTaskRunner(max_workers=num_threads)
+
+    @flow(name="render", flow_run_name="{job_name}", task_runner=threads)
+    def render(job_name: str, output_url: str, config: RenderConfig) -> State[Any]:  # noqa: ARG001
+        """Render what is missing of the job that is laid out at an output.
+
+        Args:
+            job_name: Name of the run in the Prefect UI.
+            output_url: Where the job is laid out.
+            config: The configuration it was laid out with.
+        """
+        try:
+            outcome.set_result(render_output())
+        except Exception as error:
+            outcome.set_exception(error)
+        return outcome.result()
+
+    return render
+
+
+def _render_output(job: Job, config: RenderConfig, clock: Clock) -> State[Any]:
+    holder = f"flow run {flow_run.name} {flow_run.id}"
+    wait_at_most(config.storage.patience_s)
+    with warnings_in(get_run_logger()), held(Output(job.output.url), holder) as output:
+        mark_lost_runs(output.url)
+        # A retry that was killed between its two writes is completed before anything is read.
+        complete_opening(output)
+        mine = read_job(output, job.stages)
+        _check_same(mine, job.fingerprint)
+        if config.retention.keep == "films":
+            remove_finished_intermediates(mine)
+        task_runs = TaskRuns()
+        with own_flow_run(), shown(mine, config, UUID(flow_run.id), task_runs):
+            return _render(_watched(mine, config, clock, task_runs))
 
 
 def _check_same(job: Job, fingerprint: str) -> None:
@@ -211,7 +229,10 @@ def _submit_stages(run: JobRun, shard: Shard) -> list[PrefectConcurrentFuture[An
     task_runs: list[PrefectConcurrentFuture[Any]] = []
     for stage_name in run.stage_names:
         named: Any = render_shard_stage.with_options(name=f"{stage_name} {shard}")
-        task_runs.append(named.submit(run, shard, stage_name, wait_for=task_runs[-1:]))
+        # Without the flow run's tags: Prefect asks its server for a slot of each tag of a task run,
+        # and the task would wait for a server that is gone.
+        with TagsContext(current_tags=set()):
+            task_runs.append(named.submit(run, shard, stage_name, wait_for=task_runs[-1:]))
         run.submitted(named, task_runs[-1])
     return task_runs
 

@@ -112,8 +112,15 @@ class _Page:
 
     def show_end(self) -> None:
         """Put everything right from the manifests; waits for a server that is away."""
+        if self.try_to(self._show_end):
+            return
+        logger.warning(
+            "the Prefect server does not answer: waiting for at most %.0f s to show the end of %s",
+            PATIENCE_S,
+            self._job.name,
+        )
         deadline = time.monotonic() + PATIENCE_S
-        while not self.try_to(self._show_end) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self.try_to(self._show_end):
             time.sleep(RETRY_S)
 
     def show_progress(self, client: SyncPrefectClient) -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 import tomllib
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmarks.simulated import CONFIG
 from storyreel.cluster.errors import PoolEndedError
 from storyreel.flows.job.config import make_config
 from storyreel.flows.job.job import open_job
-from storyreel.flows.run.render import render_flow, run_render
+from storyreel.flows.run.render import run_render
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.errors import LockedError
 from storyreel.stages.output.storage import Output
@@ -36,7 +37,7 @@ def render(request: dict[str, Any]) -> int:
     if job.unfinished():
         troubles = tuple(Trouble(**trouble) for trouble in request["troubles"])
         stages = troubled_stages(folder=request["folder"], troubles=troubles)
-        run_render(job, config, render_flow(stages))
+        run_render(replace(job, stages=stages), config)
     return int(bool(summarize(job).num_failures))
 
 

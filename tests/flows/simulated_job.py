@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from benchmarks import simulated
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job
 from storyreel.flows.plans.sample import start
-from storyreel.flows.run.render import render_flow, run_render
+from storyreel.flows.run import prefect_server
+from storyreel.flows.run.render import run_render
+from storyreel.flows.views import artifacts
 from storyreel.stages.output.storage import Output
 
 EVENING = datetime(2026, 1, 10, 22, tzinfo=UTC)
@@ -48,15 +51,17 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--night-s", type=float, default=0.0)
+    parser.add_argument("--view-patience-s", type=float)
     parser.add_argument("--sample", type=int, default=0)
     asked = parser.parse_args()
 
+    if asked.view_patience_s is not None:
+        artifacts.PATIENCE_S = prefect_server.DRAIN_TIMEOUT_S = asked.view_patience_s
     config = load_config(asked.config, overrides=asked.set)
     job = open_job(Output(asked.output), asked.input, config, sample_size=asked.sample)
     start(job, asked.sample)
     clock = night_clock(Path(asked.output), asked.night_s)
-    flow = render_flow(simulated.stage_table(speed=asked.speed), clock)
-    state = run_render(job, config, flow)
+    state = run_render(replace(job, stages=simulated.stage_table(speed=asked.speed)), config, clock)
     sys.stdout.write(f"{state.type.value}|{state.name}|{state.message}\n")
 
 

@@ -1,19 +1,60 @@
 """The Prefect server is a view: the render goes on without it, and the view is right afterwards."""
 
 import json
+import os
+import subprocess
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.flows.conftest import STORIES
-from tests.flows.server import Server, serving
+from benchmarks import simulated
+from storyreel.flows.run.prefect_server import wait_until_healthy
+from tests.flows.conftest import ROOT, STORIES
+from tests.flows.server import Server, free_port, serving
+from tests.flows.simulation import NUM_STORIES, Simulation, end_of, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
 OUTAGE_S = 60.0
+
+
+def test_a_server_that_never_comes_back_costs_nothing_but_the_view(tmp_path: Path) -> None:
+    """It had stopped the render after a minute, when its task runs asked for their slots."""
+    (tmp_path / "config.toml").write_text(simulated.CONFIG)
+    (tmp_path / "stories.jsonl").write_text("\n".join(simulated.make_rows(NUM_STORIES)))
+    with prefect_server(tmp_path) as (server, url):
+        simulation = Simulation(folder=tmp_path, prefect_url=url)
+        # Shards open one after the other, so that task runs begin when the server is gone.
+        run = simulation.start(
+            "--speed=4", "--view-patience-s=1", "--set", "execution.open_shards=1",
+            "--set", "execution.shard_size=2",
+        )  # fmt: skip
+        wait_for(run, simulation.num_clips)
+        server.kill()
+        assert end_of(run).startswith(f"COMPLETED|Completed|{NUM_STORIES} films")
+    simulation.check_complete()
+
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A Prefect server of its own, and the URL of its API."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "storyreel.flows.run.prefect_server", str(port)],
+        env={**os.environ, "PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+    ) as server:
+        try:
+            wait_until_healthy(lambda: server.poll() is None, url)
+            yield server, url
+        finally:
+            server.kill()
 
 
 @pytest.mark.slow

@@ -5,88 +5,25 @@ another process than the job's.
 """
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks import simulated
-from storyreel.flows.commands.cli import app
 from storyreel.flows.job.job import read_job
 from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.status import count_units
 from storyreel.flows.plans.plan import read_plan
 from storyreel.stages.output.manifests import read_manifests
-from storyreel.stages.output.records import Clip, Failure, Film
+from storyreel.stages.output.records import Film
 from storyreel.stages.output.storage import Output
-from tests.flows.conftest import ROOT
-
-NUM_STORIES = 6
+from tests.flows.simulation import NUM_STORIES, Simulation, end_of, wait_for
 
 pytestmark = pytest.mark.timeout(900)
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """A job, and the processes that run it."""
-
-    folder: Path
-    prefect_url: str
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "job"
-
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        files = [str(self.folder / name) for name in ("stories.jsonl", "job", "config.toml")]
-        environment = {
-            **os.environ,
-            "PREFECT_API_URL": self.prefect_url,
-            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-            "PYTHONPATH": str(ROOT),
-        }
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.flows.simulated_job", *files, *options],
-            env=environment,
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def ask(self, command: str, *options: str) -> dict[str, Any]:
-        """Run a command on the job; what it prints."""
-        arguments = [command, str(self.output), *options, "--json"]
-        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        told: dict[str, Any] = json.loads(result.stdout)
-        return told
-
-    def commits(self) -> dict[str, bytes]:
-        """The commit records, by their paths."""
-        paths = sorted(self.output.glob("units/*/*/*.done.json"))
-        return {str(path.relative_to(self.output)): path.read_bytes() for path in paths}
-
-    def num_clips(self) -> int:
-        return sum(path.startswith("units/motion") for path in self.commits())
-
-    def check_complete(self) -> None:
-        """Every story has its film, from clips that were rendered once, at the first attempt."""
-        output = Output(str(self.output))
-        films = [film.story_id for film in read_manifests(output, "films", Film)]
-        assert sorted(films) == [f"s{index:06d}" for index in range(NUM_STORIES)]
-        assert not list(read_manifests(output, "failures", Failure))
-        assert all(json.loads(commit)["attempts"] == 1 for commit in self.commits().values())
-        clips = list(read_manifests(output, "clips", Clip))
-        assert len(clips) == self.num_clips()
 
 
 @pytest.fixture
@@ -94,20 +31,6 @@ def simulation(tmp_path: Path, prefect_url: str) -> Simulation:
     (tmp_path / "config.toml").write_text(simulated.CONFIG)
     (tmp_path / "stories.jsonl").write_text("\n".join(simulated.make_rows(NUM_STORIES)))
     return Simulation(folder=tmp_path, prefect_url=prefect_url)
-
-
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "waited for 300 s"
-        time.sleep(0.1)
-
-
-def end_of(process: subprocess.Popen[str]) -> str:
-    stdout, stderr = process.communicate(timeout=400)
-    assert process.returncode == 0, stderr
-    return stdout.strip().splitlines()[-1]
 
 
 def actors_of(process: subprocess.Popen[str]) -> list[int]:
@@ -134,7 +57,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
     paused_at = simulation.commits()
     time.sleep(2)
     assert simulation.commits() == paused_at
-    assert not list(simulation.output.glob("units/*/*/*.attempts.json"))
+    assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
 
     simulation.ask("set", "--priority", "9", "--limit", "render=1", "--limit", "assembly=1")
     simulation.ask("resume")
@@ -147,7 +70,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
     assert end_of(first).startswith("CANCELLED|Cancelled|")
     drained = simulation.commits()
     assert paused_at.items() <= drained.items()
-    assert not list(simulation.output.glob("units/*/*/*.attempts.json"))
+    assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
 
     simulation.ask("set", "--limit", "render=2")
     second = simulation.start()
@@ -174,7 +97,7 @@ def test_a_window_that_closes_in_the_middle_cuts_no_unit_and_the_next_night_goes
     told = end_of(first)
     assert told.startswith("COMPLETED|CarriedOver|"), told
     assert "stories carried over; the window opens 2026-01-11 22:00 UTC" in told
-    assert not list(simulation.output.glob("units/*/*/*.attempts.json"))
+    assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
     morning = float((simulation.folder / "morning").read_text())
     clips = list(simulation.output.glob("units/motion/*/*.done.json"))
     assert clips

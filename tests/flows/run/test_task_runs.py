@@ -32,7 +32,8 @@ def recorded(client: SyncPrefectClient, flow_run_id: UUID) -> dict[str, TaskRun]
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         runs = {run.name: run for run in read_task_runs(client, flow_run_id)}
-        if len(runs) == len(NAMES) and all(run.state_name != "Running" for run in runs.values()):
+        # A run has another name at first.
+        if runs.keys() == set(NAMES) and all(run.state_name != "Running" for run in runs.values()):
             return runs
         time.sleep(0.2)
     raise AssertionError(f"the server knows {sorted(runs)}")
