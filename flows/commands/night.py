@@ -75,6 +75,8 @@ def submit(
     console = Console()
     console.print(f"job   {receipt.flow_run_id}", highlight=False)
     console.print(f"watch {receipt.url}", highlight=False, soft_wrap=True)
+    if receipt.starts:
+        console.print(f"starts when its window opens, {receipt.starts}", highlight=False)
 
 
 def schedule(
@@ -91,4 +93,6 @@ def schedule(
 
     nights = Nights(cron=cron, timezone=timezone, window_end=window_end)
     url = schedule_nights(nights, server_to_talk_to(server))
-    Console().print(f"every night {nights.window()}: {url}", highlight=False, soft_wrap=True)
+    console = Console()
+    console.print(f"every night {nights.window()}: {url}", highlight=False, soft_wrap=True)
+    console.print(f"the next one starts {nights.next_start():%Y-%m-%d %H:%M %Z}", highlight=False)

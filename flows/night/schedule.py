@@ -1,8 +1,11 @@
 """`storyreel schedule`: the nightly deployment, by cron in a named time zone, with a window."""
 
+import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.server.schemas.schedules import CronSchedule as ServerCronSchedule
 from prefect.utilities.urls import url_for
 from pydantic import ValidationError
 
@@ -13,6 +16,8 @@ from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.night.work_pool import NIGHT_QUEUE
 from storyreel.stages.errors import InputError
 from storyreel.stages.validation import explain
+
+NUM_CRON_FIELDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,19 +32,39 @@ class Nights:
         """The starts, in wall-clock time.
 
         Raises:
-            ValueError: no cron expression, or no IANA time zone.
+            ValueError: no cron expression of five fields, or no IANA time zone.
         """
+        # Prefect takes six fields too, the first for seconds, and then starts a run each second.
+        if len(self.cron.split()) != NUM_CRON_FIELDS:
+            raise InputError(
+                f"--cron {self.cron!r}: must have {NUM_CRON_FIELDS} fields, minute hour day month"
+                " weekday, such as '0 22 * * *'"
+            )
         try:
             return CronSchedule(cron=self.cron, timezone=self.timezone)
         except ValidationError as error:
             raise InputError(f"schedule: {explain(error)}") from error
 
+    def next_start(self) -> datetime:
+        """The next start, computed by the library that starts the runs.
+
+        Raises:
+            ValueError: see `schedule`; or the expression never fires.
+        """
+        schedule = self.schedule()
+        fires = ServerCronSchedule(cron=schedule.cron, timezone=schedule.timezone)
+        starts = asyncio.run(fires.get_dates(n=1))
+        if not starts:
+            raise InputError(f"--cron {self.cron!r}: never fires")
+        return starts[0]
+
     def window(self) -> str:
         """The hours from the cron's start to the window's end.
 
         Raises:
-            ValueError: the cron does not start at one time of the day.
+            ValueError: see `schedule`; or the cron does not start at one time of the day.
         """
+        self.schedule()
         minute, hour = self.cron.split()[:2]
         if not (minute.isdigit() and hour.isdigit()):
             raise InputError(

@@ -30,9 +30,8 @@ from storyreel.flows.night.approval import resume_answered
 from storyreel.flows.night.automations import watch_heartbeats
 from storyreel.flows.night.deployment import deploy
 from storyreel.flows.night.server_client import connected_to
-from storyreel.flows.night.server_config import ENVIRONMENT, ServerConfig
+from storyreel.flows.night.server_config import ENVIRONMENT, ServerConfig, make_private
 from storyreel.flows.night.tether import Tethered
-from storyreel.flows.night.work_pool import POOL
 from storyreel.flows.run.crashed import disown_flow_run, mark_crashed_runs, read_interrupted_runs
 from storyreel.flows.run.prefect_server import wait_until_healthy
 from storyreel.flows.views.gallery import gallery_app
@@ -69,13 +68,13 @@ def serve(config: ServerConfig, console: Console) -> None:
         ConnectionError: a port is taken, or the server does not start.
     """
     wait_at_most(STORAGE_PATIENCE_S)
-    auth_string = config.auth_string()
+    auth_string = config.make_password()
     for port in (config.port, config.gallery_port):
         _check_free(config.host, port)
     environment = _environment(config, auth_string)
     stop = threading.Event()
     with _stopping_on_signals(stop), ExitStack() as stack:
-        server = stack.enter_context(_Kept(_server_command(config), environment))
+        server = stack.enter_context(_Kept(_server_command(), environment))
         wait_until_healthy(lambda: server.is_running and not stop.is_set(), config.api_url)
         with connected_to(config) as client:
             deploy(client)
@@ -83,22 +82,26 @@ def serve(config: ServerConfig, console: Console) -> None:
             mark_crashed_runs()
         stack.enter_context(_gallery(config))
         worker = stack.enter_context(_worker(config, environment))
-        _greet(config, console)
+        _greet(config, auth_string, console)
         _look_after(config, [server, worker], stop, console)
         console.print("storyreel: stopping", highlight=False)
 
 
-def _environment(config: ServerConfig, auth_string: str | None) -> dict[str, str]:
+def _environment(config: ServerConfig, auth_string: str) -> dict[str, str]:
     """The environment of the server and of the worker, which hands it to its flow runs."""
     home = config.home.expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sqlite = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+    database = home / "prefect.db"
+    make_private(database)
+    sqlite = f"sqlite+aiosqlite:///{database}"
     batch = str(RECORDER_BATCH)
-    environment = os.environ | {
+    return os.environ | {
         "PREFECT_API_URL": config.api_url,
         "PREFECT_API_DATABASE_CONNECTION_URL": config.database_url or sqlite,
         "PREFECT_CLIENT_MAX_RETRIES": str(CLIENT_RETRIES),
+        "PREFECT_API_AUTH_STRING": auth_string,
+        "PREFECT_SERVER_API_AUTH_STRING": auth_string,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": config.ui_url,
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": batch,
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": batch,
         # Relative: whatever name a browser reaches the UI by, the API is beside it.
@@ -109,10 +112,6 @@ def _environment(config: ServerConfig, auth_string: str | None) -> dict[str, str
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         ENVIRONMENT: str(_write_config(config, home)),
     }
-    if auth_string is not None:
-        environment["PREFECT_SERVER_API_AUTH_STRING"] = auth_string
-        environment["PREFECT_API_AUTH_STRING"] = auth_string
-    return environment
 
 
 def _write_config(config: ServerConfig, home: Path) -> Path:
@@ -123,22 +122,18 @@ def _write_config(config: ServerConfig, home: Path) -> Path:
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     path = home / "serving.toml"
     text = "\n".join(["# Written by `storyreel serve`.", "[server]", *lines, ""])
+    make_private(path)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def _server_command(config: ServerConfig) -> list[str]:
-    address = ["--host", config.host, "--port", str(config.port)]
-    server = [sys.executable, "-P", "-m", "prefect", "server", "start"]
-    return [*server, *address, "--log-level", "ERROR"]
+def _server_command() -> list[str]:
+    return [sys.executable, "-P", "-m", "storyreel.flows.night.api_server"]
 
 
 def _worker_command() -> list[str]:
     name = f"{socket.gethostname()} {os.getpid()}"
-    return [
-        *(sys.executable, "-P", "-m", "prefect", "worker", "start"),
-        *("--pool", POOL, "--type", "process", "--name", name, "--limit", "1"),
-    ]
+    return [sys.executable, "-P", "-m", "storyreel.flows.night.worker", name]
 
 
 @contextmanager
@@ -174,7 +169,7 @@ class _Kept:
         now = time.monotonic()
         self._ended = self._ended or now
         if now - self._ended >= RESTART_S:
-            console.print(f"{' '.join(self._command[2:5])} ended; it is started again")
+            console.print(f"{self._command[3]} ended; it is started again")
             self._process = Tethered(self._command, self._environment)
             self._ended = None
 
@@ -269,11 +264,12 @@ def _check_free(host: str, port: int) -> None:
         raise ConnectionError(f"cannot listen on {host}, port {port}: {error}") from error
 
 
-def _greet(config: ServerConfig, console: Console) -> None:
+def _greet(config: ServerConfig, auth_string: str, console: Console) -> None:
     outputs = ", ".join(config.roots().values())
     for line in (
         f"Prefect UI  {config.ui_url}",
         f"gallery     {config.gallery_url}",
+        f"password    {auth_string} (user:password, kept in {config.password_file})",
         f"outputs     below {outputs}",
         "submit a job with: storyreel submit INPUT --output URL; stop with Ctrl-C",
     ):

@@ -1,6 +1,7 @@
 """Configuration of `storyreel serve`: addresses, data folder, allowed outputs, password."""
 
 import os
+import secrets
 import tomllib
 from pathlib import Path
 from typing import Self
@@ -35,7 +36,7 @@ class ServerConfig(Settings):
     outputs: tuple[str, ...] = Field(default=("output",), min_length=1)
     """Folders or object-store URLs below which jobs may write; the gallery serves the folders."""
     auth_file: Path | None = None
-    """File with one line `user:password`, readable by its owner only."""
+    """File with one line `user:password`, for its owner only; unset: made in `home` at first."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -94,25 +95,64 @@ class ServerConfig(Settings):
                 return f"{self.gallery_url}/{name}/{output_url.removeprefix(root + '/')}/"
         return None
 
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names, without port, by which browsers reach the UI and the gallery."""
+        own = {name.strip("[]") for name in (self.host, self._reached_at)}
+        return frozenset(own | LOOPBACK if self.host in LOOPBACK else own)
+
+    @property
+    def password_file(self) -> Path:
+        """The file that contains the password."""
+        return (self.auth_file or self.home / "auth").expanduser()
+
+    def make_password(self) -> str:
+        """Return `user:password`; the first start of a server without `auth_file` makes one.
+
+        Raises:
+            InputError: see `auth_string`; or the file cannot be written.
+        """
+        if self.auth_file is None and not self.password_file.exists():
+            make_private(self.password_file)
+            password = f"storyreel:{secrets.token_urlsafe(24)}"
+            self.password_file.write_text(f"{password}\n", encoding="utf-8")
+        auth_string = self.auth_string()
+        assert auth_string is not None
+        return auth_string
+
     def auth_string(self) -> str | None:
-        """Return `user:password` from `auth_file`; `None` if the server asks for no password.
+        """Return `user:password`; `None` if no server was started here that could ask for it.
 
         Raises:
             InputError: the file cannot be read, has another form, or is readable by others.
         """
-        if self.auth_file is None:
+        path = self.password_file
+        if self.auth_file is None and not path.exists():
             return None
-        path = self.auth_file.expanduser()
         try:
             line = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"auth_file {path}: {error}") from error
+            raise InputError(f"password file {path}: {error}") from error
         if path.stat().st_mode & 0o077:
-            raise InputError(f"auth_file {path}: is readable by others; run chmod 600 on it")
+            raise InputError(f"password file {path}: is readable by others; run chmod 600 on it")
         user, separator, password = line.partition(":")
         if not (user and separator and password) or len(line.split()) != 1:
-            raise InputError(f"auth_file {path}: must contain one line user:password")
+            raise InputError(f"password file {path}: must contain one line user:password")
         return line
+
+
+def make_private(path: Path) -> None:
+    """Create a file that its owner alone can read, or take the right of others to read it.
+
+    Raises:
+        InputError: it cannot be created.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+    except OSError as error:
+        raise InputError(f"{path}: {error}; set `home` to a folder that can be written") from error
 
 
 def load_server_config(path: Path | None = None) -> ServerConfig:

@@ -1,6 +1,7 @@
 """`storyreel submit`: a flow run of the deployment `job`, in the queue of its priority."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,26 @@ class Submission:
             "window": self.window and str(Window.parse(self.window)),
         }
 
+    def waits_until(self, now: datetime) -> datetime | None:
+        """Return when the render window opens; `None` if there is none, or it is open.
+
+        A run that started before would carry everything over, to a night that may not be scheduled.
+        """
+        config = load_config(self.config_name, profile=self.profile, overrides=self.overrides)
+        stated = self.window or config.execution.window
+        if stated is None:
+            return None
+        window = Window.parse(stated)
+        return None if window.opening_at(now) else window.next_opening(now).start
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A submission's flow run, and where to watch it."""
+    """A submission's flow run, where to watch it, and when its window opens if it is closed."""
 
     flow_run_id: str
     url: str
+    starts: str | None = None
 
 
 def submit(submission: Submission, server: ServerConfig | None) -> Receipt:
@@ -68,17 +82,19 @@ def submit(submission: Submission, server: ServerConfig | None) -> Receipt:
         ConnectionError: no Storyreel server answers.
     """
     parameters = submission.parameters()
+    starts = submission.waits_until(datetime.now(UTC))
     with connected_to(server) as client:
         deployment = client.read_deployment_by_name(f"{JOB_FLOW}/{DEPLOYMENT}")
         run = client.create_flow_run_from_deployment(
             deployment.id,
             parameters=parameters,
-            state=Scheduled(),
+            state=Scheduled(scheduled_time=starts),
             work_queue_name=queue_name(submission.priority or DEFAULT_PRIORITY),
         )
         url = url_for("flow-run", run.id)
     assert url is not None
-    return Receipt(flow_run_id=str(run.id), url=url)
+    opens = f"{starts:%Y-%m-%d %H:%M} UTC" if starts else None
+    return Receipt(flow_run_id=str(run.id), url=url, starts=opens)
 
 
 def _absolute(url: str) -> str:

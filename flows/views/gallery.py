@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storyreel.flows.job.description import JOB
 from storyreel.flows.job.job import Job, read_job
+from storyreel.flows.night.own_origin import OwnOriginOnly
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.manifests import (
@@ -90,7 +91,8 @@ def gallery_app(config: ServerConfig) -> ASGIApp:
         Mount(f"/{quote(name)}", StaticFiles(directory=root, html=True, check_dir=False))
         for name, root in roots.items()
     ]
-    return _Guard(Starlette(routes=[Route("/", index), *mounts]), config.auth_string())
+    guarded = _Guard(Starlette(routes=[Route("/", index), *mounts]), config.auth_string())
+    return OwnOriginOnly(guarded, config.host_names)
 
 
 class _Guard:

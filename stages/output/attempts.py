@@ -79,12 +79,11 @@ def begin(output: Output, unit: str, attempts: int) -> Begun:
 
 def _next_copy(output: Output, unit: str, number: int) -> int:
     """Return the copy number of an attempt: that of the one before it if that one is over."""
-    if number == 1:
-        return 1
-    before = _read(output, unit, number - 1)
-    if before is None:  # by version 0.1, or of an attempt that ended before it began
-        return number
-    return before.copy if before.is_over else before.copy + 1
+    for earlier in range(number - 1, 0, -1):
+        before = _read(output, unit, earlier)
+        if before is not None:
+            return before.copy if before.is_over else before.copy + 1
+    return 1
 
 
 def fail(output: Output, begun: Begun) -> None:

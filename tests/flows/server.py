@@ -1,5 +1,6 @@
 """A `storyreel serve` of the tests' own, and Prefect's API and UI behind it."""
 
+import base64
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import httpx
 import psutil
 
 from storyreel.flows.night.server_config import ENVIRONMENT, load_server_config
+from tests.flows.browser import Page
 from tests.flows.conftest import ROOT
 from tests.flows.views.test_gallery import free_port
 
@@ -47,10 +49,16 @@ class Server:
     def films(self) -> Path:
         return self.folder / "films"
 
-    def api(self, method: str, path: str, **content: Any) -> Any:
+    @property
+    def auth(self) -> tuple[str, str]:
+        """User and password."""
+        user, _, password = str(load_server_config(self.toml).auth_string()).partition(":")
+        return user, password
+
+    def api(self, method: str, path: str, /, **content: Any) -> Any:
         url = f"http://127.0.0.1:{self.port}/api{path}"
         body = None if method == "GET" else content
-        answer = httpx.request(method, url, json=body, timeout=60, trust_env=False)
+        answer = httpx.request(method, url, json=body, auth=self.auth, timeout=60, trust_env=False)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -111,6 +119,14 @@ class Server:
         of_run = {"artifacts": {"flow_run_id": {"any_": [run_id]}}}
         found = self.api("POST", "/artifacts/filter", **of_run)
         return {a["key"].rsplit("-", 1)[-1]: a for a in found if a["key"]}
+
+
+def log_in(page: Page, server: Server) -> None:
+    """Give the UI the password, as its form does."""
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for("document.readyState === 'complete'")
+    secret = base64.b64encode(":".join(server.auth).encode()).decode()
+    page.evaluate(f"localStorage.setItem('prefect-password', {secret!r})")
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -147,8 +147,9 @@ def test_a_store_that_is_gone_for_too_long_ends_it_with_a_name(
 
 @pytest.mark.parametrize("status", [400, 403])
 def test_a_command_at_a_terminal_says_at_once_that_it_is_refused(
-    status: int, store: ObjectStore, output: Output
+    status: int, store: ObjectStore, output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(patience._Limit, "refused_s", 0.0)  # other tests may have set it
     store.refuse = lambda request: status
     before = store.seen
     with pytest.raises(StorageError, match=r"output s3://films/nights/job: refuses access"):

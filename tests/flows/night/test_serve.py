@@ -1,20 +1,26 @@
 """`storyreel serve` as a team uses it: submit, watch, approve, and what survives a restart."""
 
+import base64
 import json
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from storyreel.flows.job.control import read_control
+from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import POOL
 from storyreel.stages.output.storage import Output
 from tests.flows.browser import browser
-from tests.flows.server import Server, serving, stop
+from tests.flows.server import Server, log_in, serving, stop
 from tests.flows.views.test_gallery import free_port
 
 pytestmark = pytest.mark.timeout(900)
@@ -71,6 +77,7 @@ def test_a_browser_shows_the_pictures_and_runs_nothing_of_a_story(
     (render,) = server.children(finished)
     shown = server.artifacts(render["id"])
     with browser(tmp_path / "profile") as page:
+        log_in(page, server)
         for name in ("sheets", "failures", "summary"):
             ui = f"http://127.0.0.1:{server.port}"
             page.open(f"{ui}/artifacts/artifact/{shown[name]['id']}")
@@ -215,7 +222,7 @@ def test_jobs_may_write_below_output_where_a_server_was_started_that_says_nothin
         assert "nothing.jsonl" in server.wait_until_final(run)["state"]["message"]
 
 
-def test_a_server_with_a_password_lets_nobody_else_in(tmp_path: Path) -> None:
+def test_a_server_with_a_password_of_ones_own_lets_nobody_else_in(tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("team:secret")
     (tmp_path / "auth").chmod(0o600)
     nights = ["schedule", "--cron", "0 22 * * *", "--timezone", "Europe/Berlin"]
@@ -225,3 +232,112 @@ def test_a_server_with_a_password_lets_nobody_else_in(tmp_path: Path) -> None:
         allowed = httpx.post(url, json={}, auth=("team", "secret"), trust_env=False)
         assert allowed.status_code == 200
         assert "every night" in server.storyreel(*nights, "--window-end", "06:00")
+
+
+def test_the_first_start_makes_a_password_and_only_the_owner_can_read_what_is_kept(
+    server: Server,
+) -> None:
+    kept = {path.name: path.stat().st_mode & 0o777 for path in (server.folder / "home").iterdir()}
+    files = {name for name in kept if name.startswith(("auth", "prefect.db", "serving.toml"))}
+    assert files >= {"auth", "prefect.db", "serving.toml"}
+    assert {kept[name] for name in files} == {0o600}
+    assert len(server.auth[1]) >= 24
+    url = f"http://127.0.0.1:{server.port}/api/admin/version"
+    assert httpx.get(url, trust_env=False).status_code == 401
+
+
+ATTACK = """
+(async () => {{
+    const answers = [];
+    for (const [path, more] of {requests}) {{
+        try {{
+            const answer = await fetch("http://127.0.0.1:{port}/api" + path, more);
+            answers.push(answer.status);
+        }} catch (error) {{
+            answers.push(error.name);
+        }}
+    }}
+    return answers;
+}})()
+"""
+
+
+def test_a_page_of_another_origin_can_neither_read_nor_change_anything(
+    server: Server, tmp_path: Path
+) -> None:
+    """By its three requests it had created a deployment whose command the worker ran."""
+    secret = base64.b64encode(":".join(server.auth).encode()).decode()
+    post = {"method": "POST", "headers": {"content-type": "application/json"}}
+    known = {**post, "headers": post["headers"] | {"authorization": f"Basic {secret}"}}  # type: ignore[operator]
+    flow = json.dumps({"name": "stranger"})
+    requests: list[list[Any]] = [
+        ["/health", {}],
+        ["/flows/", post | {"body": flow}],
+        ["/flows/", known | {"body": flow}],  # even a page that knows the password
+        ["/flows/", {"method": "POST", "mode": "no-cors", "body": flow}],
+    ]
+    with page_elsewhere(tmp_path) as url, browser(tmp_path / "profile") as page:
+        page.open(url)
+        page.wait_for("document.readyState === 'complete' && location.port")
+        script = ATTACK.format(port=server.port, requests=json.dumps(requests))
+        assert page.evaluate(script) == ["TypeError", "TypeError", "TypeError", 0]
+    flows = server.api("POST", "/flows/filter", flows={"name": {"any_": ["stranger"]}})
+    assert flows == []
+
+
+@contextmanager
+def page_elsewhere(folder: Path) -> Iterator[str]:
+    """The URL of an empty page of another origin on this machine."""
+    (folder / "index.html").write_text("<!doctype html><title>elsewhere</title>")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as elsewhere:
+        thread = threading.Thread(target=elsewhere.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{elsewhere.server_port}/index.html"
+        elsewhere.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("gallery", [False, True])
+def test_a_name_that_somebody_else_points_at_this_machine_is_refused(
+    server: Server, gallery: bool
+) -> None:
+    """DNS rebinding: a page of that name would be of the same origin."""
+    port = load_server_config(server.toml).gallery_port if gallery else server.port
+    url = f"http://127.0.0.1:{port}/"
+    named = {"host": f"rebound.example:{port}"}
+    refused = httpx.get(url, headers=named, auth=server.auth, trust_env=False)
+    assert refused.status_code == 403
+    assert httpx.get(url, auth=server.auth, trust_env=False).status_code == 200
+
+
+def test_who_knows_the_password_can_run_jobs_and_no_commands(
+    server: Server, tmp_path: Path
+) -> None:
+    touched, imported, pulled = (tmp_path / name for name in ("touched", "imported", "pulled"))
+    evil = tmp_path / "evil.py"
+    evil.write_text(
+        "from pathlib import Path\nfrom prefect import flow\n"
+        f"Path({str(imported)!r}).touch()\n\n@flow(name='job')\ndef job(**_): pass\n"
+    )
+    pull = {"prefect.deployments.steps.run_shell_script": {"script": f"touch {pulled}"}}
+    for name in ("job", "stranger"):
+        flow = server.api("POST", "/flows/", name=name)["id"]
+        deployment = server.api(
+            "POST", "/deployments/",
+            name="evil", flow_id=flow, work_pool_name=POOL, enforce_parameter_schema=False,
+            entrypoint=f"{evil}:job", path=str(tmp_path), pull_steps=[pull],
+            job_variables={
+                "command": f"touch {touched}",
+                "env": {"PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": str(evil)},
+                "working_dir": str(tmp_path),
+            },
+        )["id"]  # fmt: skip
+        parameters = {"input_url": str(tmp_path / "nothing.jsonl"), "output_url": "elsewhere"}
+        path = f"/deployments/{deployment}/create_flow_run"
+        run = server.api("POST", path, parameters=parameters)["id"]
+        ended = server.wait_until_final(run)
+        # The job is ours and refuses its output; the stranger is not run at all.
+        reason = "must be a folder below" if name == "job" else "must be one of job, night"
+        assert reason in ended["state"]["message"], ended["state"]
+    assert not any(path.exists() for path in (touched, imported, pulled))
