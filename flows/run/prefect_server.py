@@ -11,16 +11,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import httpx
 import uvicorn
+from filelock import FileLock
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.server.api.server import create_app
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 START_TIMEOUT_S = 300.0
 DRAIN_TIMEOUT_S = 10.0
@@ -67,6 +69,32 @@ def _discard(items: "Queue[Any]") -> None:
 
 @contextmanager
 def _local_server() -> Iterator[str]:
+    with ExitStack() as stack:
+        # One after the other: the first start in a folder lays its database out, which two at a
+        # time fail to do.
+        with _alone_in(PREFECT_HOME.value()):
+            url = stack.enter_context(_started_server())
+        yield url
+
+
+@contextmanager
+def _alone_in(home: Path) -> Iterator[None]:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / "storyreel.lock", timeout=START_TIMEOUT_S)
+        lock.acquire()
+    except OSError as error:  # a timeout too
+        raise ConnectionError(
+            f"Prefect's folder {home}: {error}; set PREFECT_HOME to a folder that can be written"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _started_server() -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     process = subprocess.Popen(  # noqa: S603, our own module
