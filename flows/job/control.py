@@ -5,6 +5,7 @@ other channel to a running flow. Each change is a new numbered file, which only 
 create, so that of two simultaneous changes neither is lost; the newest file is the current record.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -19,6 +20,8 @@ from storyreel.stages.settings import Settings
 from storyreel.stages.validation import explain
 
 CONTROL = "control"
+
+_NAME = re.compile(r"([0-9]{6,})\.json")
 
 DEFAULT_PRIORITY = 5
 
@@ -111,10 +114,11 @@ def _path(number: int) -> str:
 
 
 def _read(output: Output) -> tuple[int, ControlRecord]:
-    names = output.names(CONTROL)
-    if not names:
+    # A cloud drive may put files of its own there, such as conflicted copies.
+    numbers = [int(found[1]) for found in map(_NAME.fullmatch, output.names(CONTROL)) if found]
+    if not numbers:
         return 0, ControlRecord()
-    number = int(names[-1].removesuffix(".json"))
+    number = max(numbers)
     content = output.read(_path(number))
     try:
         return number, ControlRecord.model_validate_json(content)

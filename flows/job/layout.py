@@ -167,8 +167,9 @@ def checked_rows(
 
 def is_laid_out(output: Output, sharding: Sharding, num_rejected: int) -> bool:
     """True if all manifests that `write_stories` writes are there."""
-    there = output.names(f"manifests/{STORIES}")
-    return len(there) == sharding.num_shards and (not num_rejected or output.exists(REJECTED))
+    there = set(map(Shard.of_manifest, output.names(f"manifests/{STORIES}")))
+    shards = map(sharding.shard, range(sharding.num_shards))
+    return there.issuperset(shards) and (not num_rejected or output.exists(REJECTED))
 
 
 def write_stories(

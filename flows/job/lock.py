@@ -13,6 +13,7 @@ A holder that finds a higher number than its own has lost the lock and must not 
 """
 
 import logging
+import re
 import threading
 import time
 import uuid
@@ -27,6 +28,8 @@ from storyreel.stages.errors import InputError, LockedError, StorageError
 from storyreel.stages.output.processes import ProcessId
 from storyreel.stages.output.records import File, to_json
 from storyreel.stages.output.storage import Output
+
+_NAME = re.compile(r"([0-9]{8,})\.json")
 
 LOCK = "lock"
 """Folder of the lock records at an output."""
@@ -218,8 +221,7 @@ def _locked(output: Output, record: LockRecord) -> LockedError:
 
 
 def _numbers(output: Output) -> list[int]:
-    stems = (name.removesuffix(".json") for name in output.names(LOCK))
-    return sorted(int(stem) for stem in stems if stem.isdecimal())
+    return sorted(int(found[1]) for found in map(_NAME.fullmatch, output.names(LOCK)) if found)
 
 
 def _path(number: int) -> str:

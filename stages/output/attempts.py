@@ -15,7 +15,10 @@ from storyreel.stages.output.processes import ProcessId
 from storyreel.stages.output.records import to_json
 from storyreel.stages.output.storage import Output
 
-_NAME = re.compile(r"(.+)\.attempt-([0-9]{4,})\.json")
+UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of units; others in their folders are not ours, such as a cloud drive's copies."""
+
+_NAME = re.compile(rf"({UNIT_NAME.pattern})\.attempt-([0-9]{{4,}})\.json")
 _OLD_SUFFIX = ".attempts.json"
 """Version 0.1 had one record a unit, that each attempt replaced; it counts as number 0."""
 
@@ -129,8 +132,8 @@ def last_attempts(names: Iterable[str]) -> dict[str, int]:
     for name in names:
         if (found := _NAME.fullmatch(name)) is not None:
             last[found[1]] = max(int(found[2]), last.get(found[1], 0))
-        elif name.endswith(_OLD_SUFFIX):
-            last.setdefault(name.removesuffix(_OLD_SUFFIX), 0)
+        elif UNIT_NAME.fullmatch(unit := name.removesuffix(_OLD_SUFFIX)) and unit != name:
+            last.setdefault(unit, 0)
     return last
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.attempts import (
+    UNIT_NAME,
     Begun,
     begin,
     count_attempts,
@@ -206,4 +207,5 @@ def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
 
 
 def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
-    return frozenset(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    units = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return frozenset(unit for unit in units if UNIT_NAME.fullmatch(unit))

@@ -26,6 +26,9 @@ STORIES = "stories"
 FINGERPRINT = b"storyreel.fingerprint"
 """Key of the job's fingerprint in the metadata of a manifest."""
 
+_OF_JOB = re.compile(r"[a-z]+\.parquet")
+"""Name of a manifest that does not belong to a shard."""
+
 _NAME = re.compile(r"([0-9]{5,})-of-([0-9]{5,})(?:\.g([0-9]{4,}))?\.parquet")
 
 
@@ -140,11 +143,11 @@ def newest_manifests(output: Output, table: str) -> list[str]:
     newest: dict[tuple[int, int], Shard] = {}
     others: list[str] = []
     for name in output.names(f"manifests/{table}"):
-        if (shard := Shard.of_manifest(name)) is None:
+        if (shard := Shard.of_manifest(name)) is not None:
+            key = (shard.count, shard.index)
+            newest[key] = max(shard, newest.get(key, shard))
+        elif _OF_JOB.fullmatch(name):  # anything else is not ours, such as a conflicted copy
             others.append(f"manifests/{table}/{name}")
-            continue
-        key = (shard.count, shard.index)
-        newest[key] = max(shard, newest.get(key, shard))
     return [manifest_path(table, newest[key]) for key in sorted(newest)] + others
 
 
