@@ -38,6 +38,7 @@ class Pool:
         places: Places | None = None,
         admit: Callable[[str], bool] | None = None,
         measured: Callable[[str, float], None] | None = None,
+        joined: Callable[[str], str | None] | None = None,
     ) -> None:
         """Open a pool.
 
@@ -53,8 +54,10 @@ class Pool:
             admit: asked with a stage's name before a unit of it is handed to an actor; "no" means
                 not now, and nothing in flight is touched.
             measured: told the stage and the seconds on the worker of each unit that is committed.
+            joined: told the environment of each actor that has loaded (see `stages.hardware`);
+                returns why it must not work, or `None`.
 
-        `admit` and `measured` are called from the pool's thread and must be quick.
+        `admit`, `measured` and `joined` are called from the pool's thread and must be quick.
 
         Raises:
             ValueError: the Ray is a local one, and cannot hold an actor.
@@ -71,7 +74,9 @@ class Pool:
         self._name = name
         self._stages = frozenset(stages)
         self._order = itertools.count()
-        callbacks = Callbacks(admit=admit or _always, measured=measured or _ignore)
+        callbacks = Callbacks(
+            admit=admit or _always, measured=measured or _ignore, joined=joined or _welcome
+        )
         self._scheduler = Scheduler(contents, config, callbacks)
         self._thread = threading.Thread(
             target=self._scheduler.run, name=f"pool-{name}", daemon=True
@@ -128,6 +133,10 @@ class Pool:
 
 def _always(_stage: str) -> bool:
     return True
+
+
+def _welcome(_environment: str) -> None:
+    pass
 
 
 def _ignore(_stage: str, _seconds: float) -> None:

@@ -15,7 +15,7 @@ from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.crew import Call, Contents, Crew, Member, suits
 from storyreel.cluster.errors import ErrorClass, PoolEndedError, classify, describe
 from storyreel.cluster.queue import Entry, Queue
-from storyreel.cluster.work import Done, Problem
+from storyreel.cluster.work import Done, Loaded, Problem
 from storyreel.stages.heartbeat import Pulse
 from storyreel.stages.output.commits import (
     commit_failure,
@@ -50,11 +50,13 @@ class Callbacks:
     """Functions that the pool's thread calls; both must return quickly.
 
     `admit` returns whether a unit of that stage may start now; `measured` receives the stage of
-    a unit that was committed, and the seconds it took on its worker.
+    a unit that was committed, and the seconds it took on its worker; `joined` receives the
+    environment of an actor that has loaded, and returns why it must not work, or `None`.
     """
 
     admit: Callable[[str], bool]
     measured: Callable[[str, float], None]
+    joined: Callable[[str], str | None]
 
 
 class Scheduler:
@@ -231,11 +233,14 @@ class Scheduler:
         else:
             self._not_loaded(member, result)
 
-    def _loaded(self, member: Member, result: str | Problem) -> None:
-        if isinstance(result, str):
-            self._crew.welcome(member, result)
-        else:
+    def _loaded(self, member: Member, result: Loaded | Problem) -> None:
+        if isinstance(result, Problem):
             self._not_loaded(member, result)
+        elif (refusal := self._callbacks.joined(result.environment)) is not None:
+            problem = Problem(error_class=ErrorClass.MODEL_LOAD, message=refusal)
+            self._not_loaded(member, problem)
+        else:
+            self._crew.welcome(member, result.label)
 
     def _not_loaded(self, member: Member, problem: Problem) -> None:
         logger.warning("%s: cannot load its stages: %s", member.label, problem.message)

@@ -33,6 +33,14 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """An actor is ready: its name with its node, and the environment that it works in."""
+
+    label: str
+    environment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """A unit that is committed: its records, and the seconds that its stage took."""
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import ray
 
 from storyreel.cluster.errors import ErrorClass, classify, describe
-from storyreel.cluster.work import Attempt, Done, Problem, Work
-from storyreel.stages.hardware import hardware_class
+from storyreel.cluster.work import Attempt, Done, Loaded, Problem, Work
+from storyreel.stages.hardware import environment_class, hardware_class
 from storyreel.stages.heartbeat import Pulse, followed
 from storyreel.stages.output.attempts import fail, finish
 from storyreel.stages.output.commits import (
@@ -60,14 +60,14 @@ class Worker:
         time.sleep(pause_s)
         return self._pulse
 
-    def load(self) -> str | Problem:
-        """Construct the stages; returns the worker's name with its node, or what went wrong."""
+    def load(self) -> Loaded | Problem:
+        """Construct the stages."""
         try:
             self._stages = {name: factory() for name, factory in self._factories.items()}
         except Exception as error:  # any error of loading is reported to the pool, which decides
             logger.exception("%s: cannot load its stages", self._name)
             return Problem(error_class=ErrorClass.MODEL_LOAD, message=describe(error))
-        return self._name
+        return Loaded(label=self._name, environment=environment_class())
 
     def run(self, work: Work, attempt: Attempt) -> Done | Problem:
         """Do one unit and commit it.

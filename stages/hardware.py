@@ -1,8 +1,9 @@
-"""The hardware class of a process; equal bytes are only promised within one hardware class."""
+"""What a process runs on; equal bytes are only promised on equal hardware and versions."""
 
 import platform
 import sys
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 
@@ -12,6 +13,13 @@ def hardware_class() -> str:
     if torch is not None and torch.cuda.is_initialized():
         return str(torch.cuda.get_device_name())
     return _cpu_model()
+
+
+def environment_class() -> str:
+    """Return what the bytes of a stage depend on beside the job: hardware, and library versions."""
+    versions = [f"Python {platform.python_version()}"]
+    versions += [f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers")]
+    return ", ".join([hardware_class(), *versions])
 
 
 @lru_cache(maxsize=1)

@@ -67,6 +67,8 @@ class ExecutionConfig(Settings):
     """A unit starts only if this quantile of its stage's durations ends within the window."""
     poll_s: float = Field(default=2.0, gt=0, le=60)
     """Interval at which the control record is read, seconds."""
+    mixed_environments: bool = False
+    """Continue a job on other hardware or library versions than it was begun on: other bytes."""
     keep_paused_s: float = Field(default=300.0, ge=0)
     """Time after which a paused job stops its actors, which frees their GPUs, seconds."""
 

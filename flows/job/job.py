@@ -15,6 +15,7 @@ from storyreel.flows.job.description import (
     differences_from,
     read_description,
 )
+from storyreel.flows.job.environments import ENVIRONMENTS
 from storyreel.flows.job.generations import GENERATIONS, read_generations
 from storyreel.flows.job.layout import (
     Sharding,
@@ -35,7 +36,7 @@ from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
 
 FOLDERS = ("manifests", "units", "references", "removed", "control", "scoring")
-FILES = (GENERATIONS, "rates.json", "plan.json", "status.json", "index.html")
+FILES = (GENERATIONS, ENVIRONMENTS, "rates.json", "plan.json", "status.json", "index.html")
 PAGE = re.compile(r"page-[0-9]{4,}\.html")
 """What belongs to a job at its output, beside `job.json` and the folders of its stages.
 

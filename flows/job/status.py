@@ -6,6 +6,7 @@ units are counted from the manifests and the commit records.
 
 import io
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from storyreel.flows.job.control import read_control
 from storyreel.flows.job.description import JOB
+from storyreel.flows.job.environments import read_environments
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTable, UnitOf
@@ -69,6 +71,7 @@ class JobStatus:
         opens, closes: the current or next opening of the render window.
         num_failures: failed stories and rejected input rows.
         waits: what actors wait for, such as storage that refuses access.
+        environments: hardware and versions that the job was rendered with, by pool.
     """
 
     job: str
@@ -83,6 +86,7 @@ class JobStatus:
     failures: tuple[Failure, ...]
     num_failures: int
     waits: tuple[str, ...] = ()
+    environments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -195,6 +199,7 @@ def counted_status(job: Job, holder: str | None = None) -> JobStatus:
         stages=census.stages(),
         failures=tuple(census.failures),
         num_failures=len(census.failed_stories) + job.num_rejected,
+        environments=read_environments(job.output),
     )
 
 

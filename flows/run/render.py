@@ -29,6 +29,7 @@ from storyreel.cluster.pool import Pool
 from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.control import Approval, read_control
+from storyreel.flows.job.environments import Environments
 from storyreel.flows.job.generations import complete_opening
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
@@ -242,11 +243,15 @@ def _pools(watched: Watched) -> Iterator[Mapping[str, Pool]]:
     """Start the pools that the job's stages name; they and their actors stop with the context."""
     with ExitStack() as stack:
         names = dict.fromkeys(spec.pool for spec in watched.job.stages)
+        mixed = watched.config.execution.mixed_environments
+        environments = Environments(watched.job.output, mixed=mixed)
         places = Places()
-        yield {name: stack.enter_context(_pool(watched, name, places)) for name in names}
+        yield {
+            name: stack.enter_context(_pool(watched, name, places, environments)) for name in names
+        }
 
 
-def _pool(watched: Watched, name: str, places: Places) -> Pool:
+def _pool(watched: Watched, name: str, places: Places, environments: Environments) -> Pool:
     job, config = watched.job, watched.config
     patience_s = config.storage.patience_s
     return Pool(
@@ -261,6 +266,7 @@ def _pool(watched: Watched, name: str, places: Places) -> Pool:
         places=places,
         admit=watched.controller.admit,
         measured=watched.tally.took,
+        joined=partial(environments.join, name),
     )
 
 

@@ -38,6 +38,8 @@ def show_status(status: JobStatus, console: Console) -> None:
     _say(console, f"{status.job}: {status.phase}{who}, as of {status.updated}")
     for line in _requests(status):
         _say(console, line)
+    for pool, environments in status.environments.items():
+        _say(console, f"{pool} on: {'; '.join(environments)}")
     for wait in status.waits:
         _say(console, f"waits: {wait}")
     table = Table("stage", "done", "failed", "of", "a minute", "time left")

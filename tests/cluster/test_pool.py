@@ -58,7 +58,7 @@ def unit(name: str) -> UnitId:
 def open_pool(output: Path, **changes: Any) -> Pool:
     name = changes.pop("name", "toys")
     stage = changes.pop("stage", partial(CopyStage, output_url=str(output)))
-    watchers = {name: changes.pop(name, None) for name in ("admit", "measured", "places")}
+    watchers = {name: changes.pop(name, None) for name in ("admit", "joined", "measured", "places")}
     settings = {"num_actors": 2, "num_cpus": 1.0} | changes
     return Pool(
         name=name,
@@ -298,6 +298,22 @@ def test_a_stage_that_is_not_admitted_waits_and_starts_no_worker(tmp_path: Path)
         opened.append(True)
         assert isinstance(future.result(LONG_S)[0], File)
     assert set(asked) == {"copies"}
+
+
+def test_actors_that_must_not_work_end_the_pool_with_the_reason(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def joined(environment: str) -> str:
+        told.append(environment)
+        return "runs on other hardware"
+
+    with (
+        open_pool(tmp_path, joined=joined) as pool,
+        pytest.raises(PoolEndedError, match="runs on other hardware"),
+    ):
+        send(pool, "story").result(LONG_S)
+    assert all("torch" in environment for environment in told)
+    assert not calls(tmp_path, "story")
 
 
 def test_the_time_of_each_unit_that_is_committed_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storyreel.cluster.work import Attempt, Done, Work
+from storyreel.cluster.work import Attempt, Done, Loaded, Work
 from storyreel.cluster.worker import Worker
 from storyreel.stages.output.commits import UnitId, read_commit, read_progress
 from storyreel.stages.output.manifests import Shard
@@ -33,7 +33,9 @@ class Interrupted:
 
 def worker(name: str, output: Output, stage: Interrupted) -> Worker:
     made = Worker(name=name, stages={"films": lambda: stage}, output=output)
-    assert made.load() == f"{name}@{socket.gethostname()}"
+    loaded = made.load()
+    assert isinstance(loaded, Loaded)
+    assert loaded.label == f"{name}@{socket.gethostname()}"
     return made
 
 
