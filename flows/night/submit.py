@@ -15,6 +15,7 @@ from storyreel.flows.night.server_client import connected_to
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.night.work_pool import DEPLOYMENT, JOB_FLOW, PRIORITIES, queue_name
 from storyreel.stages.errors import InputError
+from storyreel.stages.output.urls import check_no_credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,9 @@ class Submission:
         """
         if self.priority is not None and self.priority not in PRIORITIES:
             raise InputError(f"priority {self.priority}: must be from 1 to 9; 9 goes first")
+        # Prefect keeps and shows the parameters of its runs.
+        check_no_credentials("input", self.input_url)
+        check_no_credentials("output", self.output_url)
         load_config(self.config_name, profile=self.profile, overrides=self.overrides)
         return {
             "input_url": _absolute(self.input_url),

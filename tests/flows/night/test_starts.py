@@ -1,5 +1,6 @@
 """When submitted jobs and nights start: what is asked for is checked, and said."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -45,6 +46,20 @@ def test_a_job_that_is_submitted_before_its_window_starts_when_it_opens() -> Non
     assert submission("22:00-06:00 Europe/Berlin").waits_until(noon) == opens
     of_config = submission(None, 'execution.window="22:00-06:00 Europe/Berlin"')
     assert of_config.waits_until(noon) == opens
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:planted@host/stories.jsonl",
+        "s3://key:planted@bucket/x",
+        "https://h/x?sig=planted",
+    ],
+)
+def test_a_secret_in_an_input_never_reaches_the_parameters_that_prefect_shows(url: str) -> None:
+    with pytest.raises(ValueError, match="input .*: must not contain a user, password") as caught:
+        replace(submission(None), input_url=url).parameters()
+    assert "planted" not in str(caught.value)
 
 
 def test_a_job_in_its_window_or_without_one_starts_at_once() -> None:
