@@ -57,7 +57,7 @@ def test_a_job_that_is_submitted_before_its_window_starts_when_it_opens() -> Non
     ],
 )
 def test_a_secret_in_an_input_never_reaches_the_parameters_that_prefect_shows(url: str) -> None:
-    with pytest.raises(ValueError, match="input .*: must not contain a user, password") as caught:
+    with pytest.raises(ValueError, match=r"input .*: must not contain a user, password") as caught:
         replace(submission(None), input_url=url).parameters()
     assert "planted" not in str(caught.value)
 
