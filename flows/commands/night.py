@@ -76,7 +76,7 @@ def submit(
     console.print(f"job   {receipt.flow_run_id}", highlight=False)
     console.print(f"watch {receipt.url}", highlight=False, soft_wrap=True)
     if receipt.starts:
-        console.print(f"starts when its window opens, {receipt.starts}", highlight=False)
+        console.print(f"is rendered when its window opens, {receipt.starts}", highlight=False)
 
 
 def schedule(

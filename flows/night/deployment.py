@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from prefect import Flow, flow
+import httpx
+from prefect import Flow, flow, get_run_logger
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
@@ -21,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Failed, Scheduled
 from prefect.types.entrypoint import EntrypointType
 from pydantic import Field
 
@@ -101,7 +102,10 @@ def job(  # noqa: PLR0913, PLR0917, a form in the UI
     with own_flow_run():
         laid_out = open_job(output, input_url, config, limit=limit, sample_size=sample or 0)
         update_control(output, **_given(priority=priority, window=window))
-        return _render_or_ask(laid_out, config, start(laid_out, sample or 0))
+        state = _render_or_ask(laid_out, config, start(laid_out, sample or 0))
+        if state.name == CARRIED_OVER:
+            _continue_at_opening(laid_out, config)
+        return state
 
 
 @flow(name=NIGHT_FLOW, flow_run_name=_night_run_name)
@@ -131,6 +135,39 @@ def _render_or_ask(laid_out: Job, config: RenderConfig, control: ControlRecord) 
             return state
     wait_for_approval(laid_out)
     return _render(laid_out, config)
+
+
+def _continue_at_opening(laid_out: Job, config: RenderConfig) -> None:
+    """Schedule a run of this deployment for when the job's window opens next.
+
+    A night may render the job before; then that run has nothing to do.
+    """
+    stated = read_control(laid_out.output).window or config.execution.window
+    if stated is None or stated == ALWAYS:
+        return
+    now, window = datetime.now(UTC), Window.parse(stated)
+    opening = window.next_opening(now)
+    if opening.start <= now:  # too little is left of this one
+        opening = window.next_opening(opening.end)
+    try:
+        with get_client(sync_client=True) as client:
+            _schedule_again(client, laid_out.output.url, opening.start)
+    except httpx.HTTPError as error:
+        get_run_logger().warning("cannot be continued by itself when its window opens: %s", error)
+
+
+def _schedule_again(client: SyncPrefectClient, output_url: str, moment: datetime) -> None:
+    this = client.read_flow_run(UUID(flow_run.id))
+    if this.deployment_id is None:
+        return
+    client.create_flow_run_from_deployment(
+        this.deployment_id,
+        # Priority and window may be changed until then.
+        parameters={**this.parameters, "priority": None, "window": None},
+        state=Scheduled(scheduled_time=moment),
+        work_queue_name=this.work_queue_name,
+        idempotency_key=f"{output_url} {moment.isoformat()}",
+    )
 
 
 def _try_to_render(entry: "Waiting", window: str) -> State[Any]:

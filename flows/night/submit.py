@@ -59,7 +59,7 @@ class Submission:
     def waits_until(self, now: datetime) -> datetime | None:
         """Return when the render window opens; `None` if there is none, or it is open.
 
-        A run that started before would carry everything over, to a night that may not be scheduled.
+        The run lays the job out at once, and continues by itself at the opening.
         """
         config = load_config(self.config_name, profile=self.profile, overrides=self.overrides)
         stated = self.window or config.execution.window
@@ -92,7 +92,7 @@ def submit(submission: Submission, server: ServerConfig | None) -> Receipt:
         run = client.create_flow_run_from_deployment(
             deployment.id,
             parameters=parameters,
-            state=Scheduled(scheduled_time=starts),
+            state=Scheduled(),
             work_queue_name=queue_name(submission.priority or DEFAULT_PRIORITY),
         )
         url = url_for("flow-run", run.id)

@@ -153,10 +153,15 @@ def test_a_night_drains_the_queue_and_says_what_remains(
     closed = ("--window", "03:00-03:01 Pacific/Kiritimati")
     submitted = server.submit(stories, "nightly", tiny_config, *closed)
     assert server.wait_until_final(submitted)["state_name"] == "CarriedOver"
+    # It continues by itself when its window opens, also where nobody schedules nights.
+    scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    (later,) = server.api("POST", "/flow_runs/filter", flow_runs=scheduled)
+    assert later["parameters"]["output_url"] == str(server.films / "nightly")
+    assert later["expected_start_time"][11:16] == "13:00"
     zone = ("--timezone", "UTC", "--window-end", "23:59")
     for _ in range(2):  # a change of mind leaves one schedule
         said = server.storyreel("schedule", "--cron", "0 0 * * *", *zone)
-    deployment = server.api("GET", f"/deployments/{said.strip().rsplit('/', 1)[-1]}")
+    deployment = server.api("GET", f"/deployments/{said.splitlines()[0].rsplit('/', 1)[-1]}")
     (schedule,) = deployment["schedules"]
     assert schedule["schedule"]["timezone"] == "UTC"
     of_nights = {"deployments": {"id": {"any_": [deployment["id"]]}}}
@@ -181,7 +186,7 @@ def test_a_priority_that_changes_while_a_job_runs_changes_which_is_next(
         assert server.wait_until_final(run)["state_name"] == "CarriedOver"
     zone = ("--timezone", "UTC", "--window-end", "23:59")
     said = server.storyreel("schedule", "--cron", "0 0 * * *", *zone)
-    deployment = said.strip().rsplit("/", 1)[-1]
+    deployment = said.splitlines()[0].rsplit("/", 1)[-1]
     night = server.api("POST", f"/deployments/{deployment}/create_flow_run")
     server.wait_for(lambda: list(server.films.glob("goes-on/units/prompts/*/*.done.json")))
     server.storyreel("set", str(server.films / "goes-on"), "--priority", "1")

@@ -39,8 +39,7 @@ def submission(window: str | None, *overrides: str) -> Submission:
     )
 
 
-def test_a_job_that_is_submitted_before_its_window_starts_when_it_opens() -> None:
-    """It had begun at once, carried everything over, and waited for a night that nobody planned."""
+def test_who_submits_a_job_before_its_window_is_told_when_it_opens() -> None:
     noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
     opens = datetime(2026, 11, 26, 21, tzinfo=UTC)
     assert submission("22:00-06:00 Europe/Berlin").waits_until(noon) == opens
