@@ -375,7 +375,7 @@ def test_a_pool_for_whose_actors_there_is_never_a_place_ends(tmp_path: Path) -> 
         assert isinstance(holder.result(LONG_S)[0], File)
 
 
-@pytest.mark.parametrize("trouble", ["", "slower"])
+@pytest.mark.parametrize("trouble", ["", pytest.param("slower", marks=pytest.mark.slow)])
 def test_a_pool_whose_only_actor_dies_gets_a_place_again_on_a_full_machine(
     tmp_path: Path, trouble: str
 ) -> None:

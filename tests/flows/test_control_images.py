@@ -29,6 +29,7 @@ def write_stories(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_all_beats_of_a_posed_panel_follow_its_pose_and_the_job_is_whole(
     command: Command, tmp_path: Path
 ) -> None:

@@ -63,8 +63,9 @@ def job(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pocket(tmp_path: Path) -> Command:
-    return Command(config=Path("pocket"), prefect_home=tmp_path / "prefect")
+def pocket(tmp_path: Path, prefect_url: str) -> Command:
+    home = tmp_path / "prefect"
+    return Command(config=Path("pocket"), prefect_home=home, prefect_url=prefect_url)
 
 
 def render(pocket: Command, job: Path) -> subprocess.CompletedProcess[str]:

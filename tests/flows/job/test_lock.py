@@ -180,6 +180,7 @@ def test_unfinished_files_of_dead_writers_are_removed_and_those_of_living_ones_s
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_two_commands_on_one_job_and_kill_of_the_one_that_works(
     tmp_path: Path, prefect_url: str
 ) -> None:

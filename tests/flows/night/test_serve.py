@@ -199,6 +199,7 @@ def test_a_priority_that_changes_while_a_job_runs_changes_which_is_next(
         assert len(list((server.films / name / "films").glob("*.mp4"))) == 1
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_leaves_no_process_and_the_next_start_goes_on(
     stories: Path, tiny_config: Path, tmp_path: Path
 ) -> None:
@@ -227,6 +228,7 @@ def test_jobs_may_write_below_output_where_a_server_was_started_that_says_nothin
         assert "nothing.jsonl" in server.wait_until_final(run)["state"]["message"]
 
 
+@pytest.mark.slow
 def test_a_server_with_a_password_of_ones_own_lets_nobody_else_in(tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("team:secret")
     (tmp_path / "auth").chmod(0o600)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.manifests import read_manifests
@@ -85,6 +86,7 @@ def test_a_story_that_cannot_be_rendered_is_reported_and_harms_no_other(
     assert "ghost" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_a_job_of_many_shards_with_its_name(
     command: Command, stories: Path, tmp_path: Path
 ) -> None:
