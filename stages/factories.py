@@ -7,6 +7,7 @@ factory to a worker, does not import torch.
 # ruff: noqa: PLC0415
 
 from storyreel.stages.films.config import FilmsConfig
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.keyframes.config import KeyframesConfig
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.motion.config import MotionConfig
@@ -15,11 +16,13 @@ from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.units import Stage
 
 
-def make_prompts(*, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int) -> Stage:
+def make_prompts(
+    *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int, limits: InputConfig
+) -> Stage:
     """The prompts stage, with its chat model loaded if one is configured."""
     from storyreel.stages.prompts.stage import PromptsStage
 
-    return PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps)
+    return PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps, limits=limits)
 
 
 def make_keyframes(*, output_url: str, config: KeyframesConfig) -> Stage:
@@ -51,10 +54,10 @@ def make_scoring(*, output_url: str, config: ScoringConfig) -> Stage:
 
 
 def make_splitting(
-    *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int
+    *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int, limits: InputConfig
 ) -> Stage:
     """The first half of the prompts stage: it returns the story as a written storyboard."""
     from storyreel.stages.prompts.stage import PromptsStage
 
-    stage = PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps)
+    stage = PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps, limits=limits)
     return lambda story: (stage.split(story),)

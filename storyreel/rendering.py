@@ -23,6 +23,7 @@ from storyreel.flows.job.layout import check_control_images
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.films.rendered_stories import RenderedStory
 from storyreel.stages.films.stage import FilmsStage
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.references import References
 from storyreel.stages.input.story_rows import to_story
 from storyreel.stages.output.records import Clip, Film, Keyframe, Story, Storyboard
@@ -67,7 +68,8 @@ def make_story(story_id: str = "story", **fields: Any) -> Story:
     Raises:
         ValueError: a field is unknown or not allowed; the message names it.
     """
-    return to_story({"story_id": story_id, **fields}, source_file="", source_row=1)
+    row = {"story_id": story_id, **fields}
+    return to_story(row, source_file="", source_row=1, limits=InputConfig())
 
 
 class Renderer:

@@ -8,7 +8,8 @@ from typing import Any
 
 from storyreel.flows.job.config import RenderConfig
 from storyreel.stages.factories import make_splitting
-from storyreel.stages.input.stories import Rejection, read_stories
+from storyreel.stages.input.parsing import Rejection
+from storyreel.stages.input.stories import read_stories
 from storyreel.stages.output.records import Story
 from storyreel.stages.prompts.input_rows import to_input_row
 from storyreel.stages.prompts.splitting import Split
@@ -25,7 +26,7 @@ def storyboard_rows(
         ValueError: a story's markup is wrong, or the input cannot be read.
         PoolEndedError: the configured chat model cannot be loaded.
     """
-    stories = _valid(islice(read_stories(input_url), limit))
+    stories = _valid(islice(read_stories(input_url, config.input), limit))
     yield from map(to_input_row, _split(stories, config))
 
 
@@ -45,6 +46,7 @@ def _split(stories: Iterator[Story], config: RenderConfig) -> Iterator[Split]:
         model=config.keyframes.model,
         num_frames=config.motion.num_frames,
         fps=config.films.fps,
+        limits=config.input,
     )
     if config.prompts.chat is None:
         stage = factory()

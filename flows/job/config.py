@@ -18,6 +18,7 @@ from storyreel.cluster.config import ClusterConfig, PoolConfig
 from storyreel.flows.job.window import Window
 from storyreel.stages.errors import InputError
 from storyreel.stages.films.config import FilmsConfig
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.keyframes.config import KeyframesConfig
 from storyreel.stages.motion.config import MotionConfig
 from storyreel.stages.output.access_config import ReferencesConfig, StorageConfig
@@ -29,7 +30,16 @@ from storyreel.stages.validation import shorten, validated
 CONFIGS = Path(storyreel.__file__).resolve().parent / "configs"
 """Folder of the bundled configurations; its `profiles` folder has the bundled profiles."""
 
-OPERATION = {"execution", "pools", "cluster", "references", "retention", "scoring", "storage"}
+OPERATION = {
+    "cluster",
+    "execution",
+    "input",
+    "pools",
+    "references",
+    "retention",
+    "scoring",
+    "storage",
+}
 """Sections that do not affect pixels, and may change between two runs of a job."""
 
 STORIES_PER_ACTOR = 2
@@ -100,6 +110,7 @@ class RenderConfig(Settings):
     execution: ExecutionConfig = ExecutionConfig()
     pools: PoolsConfig
     cluster: ClusterConfig = ClusterConfig()
+    input: InputConfig = InputConfig()
     references: ReferencesConfig = ReferencesConfig()
     retention: RetentionConfig = RetentionConfig()
     scoring: ScoringConfig = ScoringConfig()

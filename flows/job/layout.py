@@ -14,8 +14,9 @@ from typing import Any
 
 from storyreel.flows.job.config import RenderConfig, digest
 from storyreel.stages.errors import InputError
+from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.input.references import References
-from storyreel.stages.input.stories import Rejection, read_stories
+from storyreel.stages.input.stories import read_stories
 from storyreel.stages.keyframes.config import KeyframesConfig
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, write_manifest
 from storyreel.stages.output.records import Failure, Story, to_row
@@ -79,7 +80,7 @@ def read_rows(
     keep: Callable[[str, bytes], Any],
 ) -> Iterator[Story | Rejection]:
     """Read the input; pictures that a story names are given to `keep` with their new path."""
-    rows = islice(read_stories(input_url), limit)
+    rows = islice(read_stories(input_url, config.input), limit)
     references = References(input_url, config.references, keep)
     return (_with_pictures(row, references, config.keyframes) for row in rows)
 

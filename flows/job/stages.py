@@ -50,6 +50,7 @@ def _prompts_factory(_output_url: str, config: RenderConfig) -> StageFactory:
         model=config.keyframes.model,
         num_frames=config.motion.num_frames,
         fps=config.films.fps,
+        limits=config.input,
     )
 
 

@@ -31,7 +31,9 @@ def plan_input(
             story, or the job fits neither the window nor the disk.
     """
     rates = _rates_for(config, rates_url)
-    stories, count = choose_evenly(row for row in read_stories(input_url) if isinstance(row, Story))
+    stories, count = choose_evenly(
+        row for row in read_stories(input_url, config.input) if isinstance(row, Story)
+    )
     if not stories:
         raise InputError(f"input {input_url}: holds no story")
     plan = make_plan(stories, count, rule_splitter(config), config, rates)

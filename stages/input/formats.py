@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import pyarrow.parquet as pq
 import yaml
@@ -21,8 +21,10 @@ from storyreel.stages.validation import shorten
 
 PARQUET_ROWS = 64
 """Rows of Parquet in memory at a time."""
-MAX_ROW_BYTES = 16 << 20
-"""Limit of a line of JSONL, and of a YAML or text file, which are read as a whole."""
+MAX_ROW_BYTES = 4 << 20
+"""Limit of a row: a line of JSONL, the lines of a CSV record, the values of a Parquet row."""
+MAX_FILE_BYTES = 16 << 20
+"""Limit of a YAML or text file, which are read as a whole."""
 
 Row = tuple[int, Mapping[str, Any] | Exception]
 """The number of a row, from 1, and its fields, or the error if it is not valid."""
@@ -66,7 +68,7 @@ def _limited_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 def _json_object(line: bytes) -> Mapping[str, Any] | Exception:
     if len(line) > MAX_ROW_BYTES:
-        return ValueError(f"is too long: a line may have {MAX_ROW_BYTES} bytes")
+        return _too_long()
     try:
         value = json.loads(line.decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -74,6 +76,10 @@ def _json_object(line: bytes) -> Mapping[str, Any] | Exception:
     except (ValueError, RecursionError) as error:
         return ValueError(f"not a JSON object: {error}")
     return _checked_fields(value)
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"is too long: a row may have {MAX_ROW_BYTES} bytes")
 
 
 def _refuse_constant(name: str) -> None:
@@ -95,16 +101,48 @@ def _read_csv(file: IO[bytes]) -> Iterator[Row]:
         yield from _csv_rows(text)
 
 
+class _CsvLines:
+    """The lines of a CSV file; `num_read` counts the characters of the record's lines."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self.num_read = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_ROW_BYTES + 1)
+        self.num_read += len(line)
+        if len(line) > MAX_ROW_BYTES:
+            while line and not line.endswith(("\n", "\r")):
+                line = self._text.readline(MAX_ROW_BYTES + 1)
+            raise _too_long()
+        if self.num_read > MAX_ROW_BYTES:
+            # Each of the lines behind would be a row of its own, and wrong.
+            raise InputError(f"a record does not end within {MAX_ROW_BYTES} bytes: a quote is open")
+        if not line:
+            raise StopIteration
+        return line
+
+
 def _csv_rows(text: IO[str]) -> Iterator[Row]:
-    reader = csv.DictReader(text, strict=True)
+    lines = _CsvLines(text)
+    reader = csv.DictReader(lines, strict=True)
     _check_utf8(reader.fieldnames or ())
     for number in itertools.count(1):
+        lines.num_read = 0
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             yield number, ValueError(f"not a CSV row: {error}")
+            continue
+        except InputError:
+            raise
+        except ValueError as error:  # a line
+            yield number, error
             continue
         yield number, _csv_row(cells)
 
@@ -135,14 +173,18 @@ def _check_utf8(cells: Iterable[str]) -> None:
 
 def _read_parquet(file: IO[bytes]) -> Iterator[Row]:
     number = itertools.count(1)
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_ROWS):
-        for row in batch.to_pylist():
-            yield next(number), row
+    with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as parquet:
+        for batch in parquet.iter_batches(batch_size=PARQUET_ROWS, use_threads=False):
+            for place in range(batch.num_rows):
+                # Values are plain only one row at a time: a batch may have the same one in each.
+                row = batch.slice(place, 1)
+                is_long = row.nbytes > MAX_ROW_BYTES
+                yield next(number), _too_long() if is_long else row.to_pylist()[0]
 
 
 def _read_yaml(file: IO[bytes]) -> Iterator[Row]:
     number = itertools.count(1)
-    for document in yaml.safe_load_all(_decode_whole(file)):
+    for document in yaml.load_all(_decode_whole(file), Loader=yaml.CSafeLoader):
         if document is None:
             continue
         for item in document if isinstance(document, list) else [document]:
@@ -150,9 +192,9 @@ def _read_yaml(file: IO[bytes]) -> Iterator[Row]:
 
 
 def _decode_whole(file: IO[bytes]) -> str:
-    content = file.read(MAX_ROW_BYTES)
-    if len(content) == MAX_ROW_BYTES:  # there may be more
-        raise InputError(f"is larger than {MAX_ROW_BYTES} bytes; use JSONL, CSV or Parquet")
+    content = file.read(MAX_FILE_BYTES)
+    if len(content) == MAX_FILE_BYTES:  # there may be more
+        raise InputError(f"is larger than {MAX_FILE_BYTES} bytes; use JSONL, CSV or Parquet")
     return content.decode("utf-8-sig")
 
 

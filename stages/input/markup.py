@@ -10,6 +10,7 @@ A panel is parsed once, when its row is accepted; later stages read the `PanelMa
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.records import PanelInput, PanelMarkup, TextPart
@@ -101,17 +102,6 @@ def escape_caption_marks(text: str) -> str:
     return re.sub(r"\\.|#", lambda found: "\\#" if found[0] == "#" else found[0], text)
 
 
-def name_pattern(name: str) -> str:
-    """Return a regular expression that matches a name as a whole word.
-
-    A name such as "the fox" also matches "The fox" and "the Fox"; others match in their own case.
-    """
-    article, space, rest = name.partition(" ")
-    if article == "the" and rest:
-        return rf"(?<!\w)[Tt]he{space}(?i:{re.escape(rest)})(?!\w)"
-    return rf"(?<!\w){re.escape(name)}(?!\w)"
-
-
 def _split_caption(text: str) -> tuple[str, str | None]:
     marks = [found.start() for found in _CAPTION_MARK.finditer(text)]
     if not marks:
@@ -138,8 +128,9 @@ def _tagged(text: str) -> list[TextPart]:
 def _check_known(parts: list[TextPart], known: tuple[str, ...]) -> None:
     allowed = ", ".join(f"[{name}]" for name in (*known[:MAX_NAMES], NO_CHARACTER))
     more = len(known) - MAX_NAMES
+    all_known = {*known, NO_CHARACTER}
     for part in parts:
-        if part.character is not None and part.character not in (*known, NO_CHARACTER):
+        if part.character is not None and part.character not in all_known:
             raise InputError(
                 f"names the unknown character [{part.character}]; known are {allowed}"
                 f"{f' and {more} more' if more > 0 else ''}"
@@ -159,9 +150,7 @@ def _check_no_character(parts: list[TextPart], known: tuple[str, ...]) -> bool:
 def _with_plain_names(part: TextPart, known: tuple[str, ...]) -> list[TextPart]:
     if part.character is not None or not known:
         return [part]
-    # "Ann Lee" must not be found as "Ann".
-    longest_first = sorted(known, key=len, reverse=True)
-    names = re.compile("|".join(f"({name_pattern(name)})" for name in longest_first))
+    longest_first, names = _names_pattern(known)
     pieces: list[TextPart] = []
     end = 0
     for found in names.finditer(part.text):
@@ -170,6 +159,27 @@ def _with_plain_names(part: TextPart, known: tuple[str, ...]) -> list[TextPart]:
         pieces.append(TextPart(text=found[0], character=longest_first[found.lastindex - 1]))
         end = found.end()
     return [piece for piece in (*pieces, TextPart(text=part.text[end:])) if piece.text]
+
+
+@lru_cache(maxsize=8)
+def _names_pattern(known: tuple[str, ...]) -> tuple[list[str], re.Pattern[str]]:
+    """The names and an expression that matches one of them; a group for each says which."""
+    # "Ann Lee" must not be found as "Ann".
+    longest_first = sorted(known, key=len, reverse=True)
+    # The rule for both ends stands once: with it in each name, each place would try all names.
+    names = "|".join(f"({_name_pattern(name)})" for name in longest_first)
+    return longest_first, re.compile(rf"(?<!\w)(?:{names})(?!\w)")
+
+
+def _name_pattern(name: str) -> str:
+    """Return a regular expression that matches a name.
+
+    A name such as "the fox" also matches "The fox" and "the Fox"; others match in their own case.
+    """
+    article, space, rest = name.partition(" ")
+    if article == "the" and rest:
+        return rf"[Tt]he{space}(?i:{re.escape(rest)})"
+    return re.escape(name)
 
 
 def _reader_text(parts: list[TextPart]) -> str:

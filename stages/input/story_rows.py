@@ -1,12 +1,15 @@
 """The fields of an input row, and its conversion to a story."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from storyreel.stages.errors import InputError
+from storyreel.stages.input.config import InputConfig
+from storyreel.stages.input.limits import check_at_most, check_shape
 from storyreel.stages.input.markup import NO_CHARACTER, check_tags, parse_markup
 from storyreel.stages.output.records import (
     STORY_ID,
@@ -20,21 +23,27 @@ from storyreel.stages.output.records import (
 from storyreel.stages.validation import explain, shorten
 
 
-def to_story(row: Mapping[str, Any], source_file: str, source_row: int) -> Story:
+def to_story(
+    row: Mapping[str, Any], source_file: str, source_row: int, limits: InputConfig
+) -> Story:
     """Convert an input row to a story; a field that is null counts as missing.
 
     Args:
         row: fields as a format's reader yields them; see `StoryRow`.
         source_file: file of the row.
         source_row: number of the row in its file, from 1.
+        limits: what a story may have at most.
 
     Raises:
         InputError: a field is not valid; the message names it, its value and what is allowed.
     """
+    check_shape(row, limits)
     try:
-        return StoryRow.model_validate(_without_nulls(row)).to_story(source_file, source_row)
+        story_row = StoryRow.model_validate(_without_nulls(row))
     except ValidationError as error:
         raise InputError(explain(error, StoryRow)) from None
+    story_row.check_sizes(limits)
+    return story_row.to_story(source_file, source_row)
 
 
 def valid_id(value: Any) -> str:
@@ -116,7 +125,7 @@ class PanelRow(_Fields):
     text: Annotated[Text, Field(min_length=1)]
     caption: Text | None = None
     shot: ShotKind = ShotKind.MOTION
-    beats: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1, le=100)] | None = None
+    beats: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)] | None = None
     control_image: Text | None = None
 
 
@@ -143,6 +152,34 @@ class StoryRow(_Fields):
     title: Any = None
     source: Any = None
     notes: Any = None
+
+    def check_sizes(self, limits: InputConfig) -> None:
+        """Check the length of each text and of all, and the number of keyframes.
+
+        Raises:
+            InputError: names the field, its size, what is allowed and the key that allows it.
+        """
+        num_chars = 0
+        for field, text in self._texts():
+            num_chars += len(text)
+            if field != "text":
+                check_at_most(field, len(text), "characters", limits, "max_field_chars")
+        place = "text" if self.panels is None else "panels, characters and style"
+        check_at_most(place, num_chars, "characters", limits, "max_story_chars")
+        for index, panel in enumerate(self.panels or ()):
+            check_at_most(f"panels[{index}].beats", panel.beats or 1, "beats", limits, "max_beats")
+        num_keyframes = sum(panel.beats or 1 for panel in self.panels or ())
+        check_at_most("panels", num_keyframes, "keyframes", limits, "max_keyframes")
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        yield "text", self.text or ""
+        yield "style", self.style
+        yield "negative_prompt", self.negative_prompt
+        for index, panel in enumerate(self.panels or ()):
+            yield f"panels[{index}].text", panel.text
+            yield f"panels[{index}].caption", panel.caption or ""
+        for index, character in enumerate(self.characters):
+            yield f"characters[{index}].description", character.description
 
     def to_story(self, source_file: str, source_row: int) -> Story:
         """Check the rules between fields, parse the panels, and return the story.
@@ -178,7 +215,7 @@ class StoryRow(_Fields):
 
     def _check_characters(self) -> None:
         names = [character.name for character in self.characters]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise InputError(f"characters: {shorten(twice[0])} is defined twice")
         for name in names:

@@ -12,6 +12,7 @@ A negative prompt loses the style's words first, then the user's words, both fro
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -160,10 +161,10 @@ def _shorten(
     draft: _Draft, shorten: Callable[[_Draft], Iterator[_Draft]], budget: TokenBudget
 ) -> tuple[_Draft, bool]:
     """Return the first shorter draft that fits, else the shortest, and True if words are lost."""
-    shorter = draft
-    for shorter in shorten(draft):
-        if budget.fits(shorter.text):
-            break
+    # Each is shorter than the one before, so that few of them have to be counted.
+    drafts = [draft, *shorten(draft)]
+    first = bisect_left(drafts, 1, key=lambda shorter: int(budget.fits(shorter.text)))
+    shorter = drafts[min(first, len(drafts) - 1)]
     return shorter, shorter.text != draft.text
 
 

@@ -10,6 +10,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storyreel.stages.input.config import InputConfig
+from storyreel.stages.input.limits import check_at_most
 from storyreel.stages.input.markup import (
     caption_of,
     check_tags,
@@ -60,10 +62,12 @@ class StorySplitter:
     Args:
         config: lengths of panels and films, language, chat model.
         timing: frames of each kind of shot.
+        limits: what a story may have at most.
     """
 
-    def __init__(self, config: PromptsConfig, timing: FilmTiming) -> None:
+    def __init__(self, config: PromptsConfig, timing: FilmTiming, limits: InputConfig) -> None:
         self._config = config
+        self._limits = limits
         self._timing = timing
         self._director = None if config.chat is None else _load_director(config.chat)
 
@@ -71,7 +75,8 @@ class StorySplitter:
         """Split a story.
 
         Raises:
-            ValueError: the story's markup is wrong.
+            ValueError: the story's markup is wrong, a passage of its prose is too long, or it has
+                too many keyframes.
         """
         splitter = "written"
         warnings: tuple[str, ...] = ()
@@ -80,6 +85,7 @@ class StorySplitter:
         panels = resolve_pronouns(story.panels, story.characters)
         duration_s = self._duration_s(story)
         beats = count_beats(panels, duration_s, self._timing)
+        check_at_most("film", sum(beats), "keyframes", self._limits, "max_keyframes")
         warnings += _length_warnings(panels, beats, duration_s, self._timing)
         panels = tuple(
             dataclasses.replace(panel, beats=count)
@@ -99,7 +105,9 @@ class StorySplitter:
         names = [character.name for character in characters]
         passages = map(escape_caption_marks, self._passages(text, self._duration_s(story)))
         panels = []
-        for passage in passages:
+        for index, passage in enumerate(passages):
+            place = f"text: passage {index}"
+            check_at_most(place, len(passage), "characters", self._limits, "max_field_chars")
             tagged = tag_introductions(passage, found)
             # The viewer reads the story's own words, not the name that was made from them.
             caption = None if tagged == passage else plain_words(passage)

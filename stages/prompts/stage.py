@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.markup import caption_of, markup_of
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.output.records import (
@@ -39,21 +40,28 @@ class PromptsStage:
         model: the model whose text encoders read the prompts.
         num_frames: frames of a clip of motion, both keyframes included; at least 3.
         fps: frames of the film per second; at least 1.
+        limits: what a story may have at most.
     """
 
     def __init__(
-        self, *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int
+        self,
+        *,
+        config: PromptsConfig,
+        model: ModelConfig,
+        num_frames: int,
+        fps: int,
+        limits: InputConfig,
     ) -> None:
         self._config = config
         self._timing = FilmTiming.of(config, num_frames, fps)
         self._budget = TokenBudget(load_tokenizers(model))
-        self._split = StorySplitter(config, self._timing)
+        self._split = StorySplitter(config, self._timing, limits)
 
     def __call__(self, story: Story) -> tuple[Storyboard]:
         """Return the storyboard of a story.
 
         Raises:
-            ValueError: the story's markup is wrong.
+            ValueError: the story's markup is wrong, or it is beyond a limit.
         """
         return (self._storyboard(self._split(story)),)
 
@@ -61,7 +69,7 @@ class PromptsStage:
         """Return the story as a written storyboard, which a person can edit.
 
         Raises:
-            ValueError: the story's markup is wrong.
+            ValueError: the story's markup is wrong, or it is beyond a limit.
         """
         return self._split(story)
 

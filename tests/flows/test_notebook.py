@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.video import check_film
 from tests.flows.conftest import ROOT
@@ -28,4 +29,4 @@ def test_the_notebook_is_kept_without_outputs() -> None:
 
 
 def test_the_notebook_is_no_story() -> None:
-    assert len(list(read_stories(str(ROOT / "examples")))) == 9
+    assert len(list(read_stories(str(ROOT / "examples"), InputConfig()))) == 9

@@ -29,8 +29,10 @@ from storyreel.flows.job.status import read_published
 from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import read_rates
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.markup import parse_markup
-from storyreel.stages.input.stories import Rejection, read_stories
+from storyreel.stages.input.parsing import Rejection
+from storyreel.stages.input.stories import read_stories
 from storyreel.stages.input.story_rows import to_story, valid_id
 from storyreel.stages.output.commits import (
     UnitId,
@@ -145,7 +147,7 @@ def only_value_errors(call: Callable[[], object]) -> None:
 
 def read_all(path: Path) -> None:
     """Read a file with stories; whatever it gives must be safe to use as file names."""
-    for row in read_stories(str(path)):
+    for row in read_stories(str(path), InputConfig()):
         if isinstance(row, Rejection):
             assert row.message
             assert len(row.message) < 5000
@@ -211,7 +213,7 @@ def test_a_story_that_is_accepted_survives_its_manifest(data: st.DataObject) -> 
     if not isinstance(row, dict):
         return
     try:
-        story = to_story(row, "stories.jsonl", 1)
+        story = to_story(row, "stories.jsonl", 1, InputConfig())
     except ValueError:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.output.records import Film, Storyboard
 from storyreel.stages.prompts.config import PromptsConfig
@@ -16,7 +17,9 @@ from tests.stages.prompts.builders import panel, story
 @pytest.fixture(scope="module")
 def stage() -> PromptsStage:
     model = ModelConfig(path="models/pocket")
-    return PromptsStage(config=PromptsConfig(), model=model, num_frames=16, fps=8)
+    return PromptsStage(
+        config=PromptsConfig(), model=model, num_frames=16, fps=8, limits=InputConfig()
+    )
 
 
 def board_of(stage: PromptsStage, *shots: str) -> Storyboard:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.markup import escape, markup_of, parse_markup
 from storyreel.stages.input.story_rows import to_story
 from storyreel.stages.output.records import PanelInput, ShotKind, TextPart
@@ -91,7 +92,7 @@ def test_an_accepted_panel_carries_its_markup() -> None:
         "panels": ["[Tom] runs # Run!", "[NC] a beach"],
         "characters": characters,
     }
-    first, second = to_story(row, "a.jsonl", 1).panels
+    first, second = to_story(row, "a.jsonl", 1, InputConfig()).panels
     assert first.markup is not None
     assert (first.markup.names, first.markup.caption) == (("Tom",), "Run!")
     assert second.markup is not None

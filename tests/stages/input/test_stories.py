@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.formats import MAX_ROW_BYTES
-from storyreel.stages.input.stories import Rejection, read_stories
+from storyreel.stages.input.parsing import Rejection
+from storyreel.stages.input.stories import read_stories
 from storyreel.stages.output.records import ShotKind, Story
 
 PROSE: dict[str, Any] = {"story_id": "fox", "text": "A fox ran."}
@@ -28,7 +30,7 @@ def write_jsonl(folder: Path, *rows: object) -> str:
 
 
 def read(url: str) -> tuple[list[Story], list[Rejection]]:
-    rows = list(read_stories(url))
+    rows = list(read_stories(url, InputConfig()))
     return (
         [row for row in rows if isinstance(row, Story)],
         [row for row in rows if isinstance(row, Rejection)],
@@ -134,7 +136,10 @@ def test_the_forms_of_the_released_code_are_understood(tmp_path: Path) -> None:
         ({"text": None, "panels": ["a", " "]}, r"panels\[1\]: ' ' has no words"),
         ({"text": None, "panels": ["[Bob] runs"]}, r"unknown character \[Bob\]; known are \[NC\]"),
         ({"text": "[Bob] ran."}, r"text: names the unknown character \[Bob\]"),
-        ({"text": None, "panels": [{"text": "a", "beats": 101}]}, r"panels\[0\].beats: 101: .*100"),
+        (
+            {"text": None, "panels": [{"text": "a", "beats": 101}]},
+            r"panels\[0\].beats: 101 beats: at most 100",
+        ),
         ({"text": None, "panels": [{"text": "a", "shot": "pan"}]}, "'pan': .*'motion'.*'dissolve'"),
         (
             {"text": None, "panels": [{"text": "a", "txet": 1}]},
@@ -205,7 +210,7 @@ def test_a_line_that_is_too_long_is_only_that_row(tmp_path: Path) -> None:
     stories, rejections = read(str(path))
     assert [(story.story_id, story.source_row) for story in stories] == [("fox", 3), ("cat", 5)]
     assert [rejection.source_row for rejection in rejections] == [1, 4]
-    assert f"a line may have {MAX_ROW_BYTES} bytes" in rejections[0].message
+    assert f"a row may have {MAX_ROW_BYTES} bytes" in rejections[0].message
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,7 @@ def test_a_server_that_goes_away_in_the_middle_of_a_file_is_no_bad_row() -> None
     rows = [{"story_id": f"s{i}", "text": "A fox. " * 10_000} for i in range(300)]
     content = "\n".join(map(json.dumps, rows)).encode()
     with served_once(content) as url:
-        stories = read_stories(f"{url}/stories.jsonl")
+        stories = read_stories(f"{url}/stories.jsonl", InputConfig())
         assert isinstance(next(stories), Story)
         with pytest.raises(ValueError, match=r"jsonl: cannot be read: 503"):
             list(stories)
@@ -306,7 +311,7 @@ def test_an_unreadable_file_is_refused_at_the_door_if_it_is_all_there_is(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name):
-        read_stories(str(tmp_path / name))
+        read_stories(str(tmp_path / name), InputConfig())
 
 
 def test_an_unreadable_file_among_others_does_not_stop_them(tmp_path: Path) -> None:
@@ -322,17 +327,17 @@ def test_an_unreadable_file_among_others_does_not_stop_them(tmp_path: Path) -> N
 def test_nothing_to_read_is_refused_at_the_door(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.md").write_text("none")
     with pytest.raises(ValueError, match="input "):
-        read_stories(str(tmp_path / name))
+        read_stories(str(tmp_path / name), InputConfig())
 
 
 def test_credentials_in_a_url_are_never_repeated() -> None:
     with pytest.raises(ValueError, match=r"127\.0\.0\.1") as caught:
-        read_stories("http://ann:secret@127.0.0.1:9/stories.jsonl?token=secret")
+        read_stories("http://ann:secret@127.0.0.1:9/stories.jsonl?token=secret", InputConfig())
     assert "secret" not in str(caught.value)
 
 
 def test_stories_are_read_one_after_the_other(tmp_path: Path) -> None:
     path = tmp_path / "stories.jsonl"
     path.write_text(json.dumps(PROSE) + "\n" + "\n" * 1_000_000)
-    stories = read_stories(str(path))
+    stories = read_stories(str(path), InputConfig())
     assert isinstance(next(stories), Story)

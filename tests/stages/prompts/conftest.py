@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.prompts.config import PromptsConfig
 from storyreel.stages.prompts.stage import PromptsStage
@@ -28,6 +29,7 @@ def make_stage(tmp_path_factory: pytest.TempPathFactory) -> MakeStage:
             model=ModelConfig(path=str(path)),
             num_frames=num_frames,
             fps=fps,
+            limits=InputConfig(),
         )
 
     return make

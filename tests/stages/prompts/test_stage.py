@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.output.records import ShotKind, Story, Storyboard
 from storyreel.stages.prompts.input_rows import to_input_row
@@ -174,7 +175,7 @@ def test_the_row_of_a_split_renders_to_the_same_film(
     row = json.dumps(to_input_row(stage.split(told)))
     path = tmp_path_factory.mktemp("rows") / "row.jsonl"  # type: ignore[attr-defined]
     Path(path).write_text(row)
-    (again,) = read_stories(str(path))
+    (again,) = read_stories(str(path), InputConfig())
     assert isinstance(again, Story), again
     rendered = render(stage, again)
     assert rendered.shots == board.shots
@@ -183,7 +184,7 @@ def test_the_row_of_a_split_renders_to_the_same_film(
 
 
 def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage) -> None:
-    stories = list(read_stories("examples"))
+    stories = list(read_stories("examples", InputConfig()))
     assert len(stories) >= 8
     boards = [render(stage, told) for told in stories if isinstance(told, Story)]
     assert len(boards) == len(stories)
