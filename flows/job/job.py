@@ -30,7 +30,7 @@ from storyreel.flows.job.lock import held
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.errors import InputError
-from storyreel.stages.input.stories import Rejection
+from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.output.manifests import STORIES, Shard
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output

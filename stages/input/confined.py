@@ -130,8 +130,9 @@ def _bytes_of(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 def _decoded(line: bytes, name: str) -> Story | Rejection:
-    record = from_json(Story if line[:1] == _STORY else Rejection, line[1:])
-    return replace(record, source_file=name)
+    if line[:1] == _STORY:
+        return replace(from_json(Story, line[1:]), source_file=name)
+    return replace(from_json(Rejection, line[1:]), source_file=name)
 
 
 def _units(size: int) -> int:
