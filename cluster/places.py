@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PATIENCE_S = 5.0
-"""Time in which Ray normally finds a free place, seconds; only then another pool gives one up."""
+PATIENCE_S = 15.0
+"""Time in which an actor normally starts, seconds; only then other pools make room."""
 
 START_S = 60.0
 """Time in which an actor starts on a place that was given up, seconds; then comes the next."""
@@ -16,11 +16,13 @@ START_S = 60.0
 class Claim:
     """A pool has units and actors that wait, and none of them has a place.
 
-    `due` is when another pool gives up a place, on the monotonic clock; `promised` is true once
-    one of them has an actor to give up, if only after its unit.
+    Other pools start no further actors from `valid` on, and one of them gives up a place at `due`,
+    both on the monotonic clock; `promised` is true once one has an actor to give up, if only after
+    its unit.
     """
 
     needs: Mapping[str, float]
+    valid: float
     due: float
     promised: bool = False
 
@@ -38,8 +40,9 @@ class Places:
 
     def claim(self, pool: str, needs: Mapping[str, float]) -> None:
         """Ask the other pools for one place, for an actor that needs `needs`."""
+        valid = time.monotonic() + PATIENCE_S
         with self._lock:
-            self._claims.setdefault(pool, Claim(needs=needs, due=time.monotonic() + PATIENCE_S))
+            self._claims.setdefault(pool, Claim(needs=needs, valid=valid, due=valid))
 
     def withdraw(self, pool: str) -> None:
         """The pool has a place, or needs none."""
@@ -52,9 +55,11 @@ class Places:
             return pool in self._claims and self._claims[pool].promised
 
     def claims_on(self, pool: str) -> list[Claim]:
-        """The claims of the other pools."""
+        """The valid claims of the other pools."""
+        now = time.monotonic()
         with self._lock:
-            return [claim for name, claim in self._claims.items() if name != pool]
+            others = [claim for name, claim in self._claims.items() if name != pool]
+        return [claim for claim in others if now >= claim.valid]
 
     def grant(self, claim: Claim) -> bool:
         """Return whether the caller is the one that gives up a place now; others wait again."""

@@ -7,6 +7,7 @@ host. Story text is untrusted: templates escape it, and the pages' policy lets n
 import base64
 import hashlib
 import hmac
+import threading
 from collections.abc import Iterator
 from importlib import resources
 from itertools import islice
@@ -27,7 +28,7 @@ from storyreel.flows.job.description import JOB
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.night.own_origin import OwnOriginOnly
 from storyreel.flows.night.server_config import ServerConfig
-from storyreel.flows.views.summary import summarize
+from storyreel.flows.views.summary import Summary, summarize
 from storyreel.stages.output.manifests import (
     STORIES,
     Shard,
@@ -83,8 +84,10 @@ def gallery_app(config: ServerConfig) -> ASGIApp:
     """Serves the allowed outputs that are folders, and an index of the jobs in them."""
     roots = {name: Path(root) for name, root in config.roots().items() if "://" not in root}
 
+    summaries = _Summaries()
+
     def index(_: Request) -> HTMLResponse:
-        jobs = [job for name, root in roots.items() for job in _jobs_below(name, root)]
+        jobs = [job for name, root in roots.items() for job in _jobs_below(name, root, summaries)]
         return HTMLResponse(_render(title="Storyreel", summary=f"{len(jobs)} jobs", jobs=jobs))
 
     mounts = [
@@ -181,21 +184,41 @@ def _manifests(job: Job) -> list[str]:
     ]
 
 
-def _jobs_below(name: str, root: Path) -> list[dict[str, Any]]:
+class _Summaries:
+    """The summaries of jobs: a request reads what was finished since the last one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[Any, Summary]] = {}
+
+    def of(self, job: Job) -> Summary:
+        """Return the summary of a job, in its present generations."""
+        state = (job.fingerprint, dict(job.generations))
+        with self._lock:  # requests are answered in several threads
+            known, summary = self._known.get(job.output.url, (None, None))
+            if summary is None or known != state:
+                summary = Summary(job.output)
+                self._known[job.output.url] = (state, summary)
+            summary.read_on()
+            return summary
+
+
+def _jobs_below(name: str, root: Path, summaries: _Summaries) -> list[dict[str, Any]]:
     """The jobs in a folder, the newest first."""
     patterns = ("/".join(["*"] * depth + [JOB]) for depth in range(1, JOB_DEPTH + 1))
     found = [path for pattern in patterns for path in root.glob(pattern)]
     newest_first = sorted(found, key=lambda path: -path.stat().st_mtime)
     return [
-        _job_row(path.parent, f"{name}/{path.parent.relative_to(root)}") for path in newest_first
+        _job_row(path.parent, f"{name}/{path.parent.relative_to(root)}", summaries)
+        for path in newest_first
     ]
 
 
-def _job_row(folder: Path, place: str) -> dict[str, Any]:
+def _job_row(folder: Path, place: str, summaries: _Summaries) -> dict[str, Any]:
     """The row of a job in the index, or of the reason why it cannot be read."""
     try:
         job = read_job(Output(str(folder)))
-        summary = summarize(job)
+        summary = summaries.of(job)
     except (OSError, ValueError) as error:
         return {"name": place, "error": str(error)}
     return {

@@ -64,6 +64,7 @@ class Output:
             raise InputError(f"output {url}: {error}") from error
         self._root = root.rstrip("/")
         self._local = isinstance(self._filesystem, LocalFileSystem)
+        self._real_root = Path(self._root).resolve() if self._local else Path()
         if not (self._local or _protocols(self._filesystem) & OBJECT_STORES):
             allowed = ", ".join(sorted(OBJECT_STORES))
             raise InputError(f"output {url}: must be a local path or one of {allowed}")
@@ -211,8 +212,7 @@ class Output:
     def _links_out(self, full: str) -> bool:
         if not self._local:
             return False
-        root, target = Path(self._root).resolve(), Path(full).resolve()
-        return not target.is_relative_to(root)
+        return not Path(full).resolve().is_relative_to(self._real_root)
 
     def _is_there(self, target: str) -> bool:
         try:
@@ -230,6 +230,7 @@ class Output:
             file.write(content)
             _finish(file)
             temporary.replace(target)
+        _sync_folder(target)
 
     def _put_file(self, path: str, local: Path) -> None:
         target = self._path(path)
@@ -241,6 +242,7 @@ class Output:
                 file.write(block)
             _finish(file)
             temporary.replace(target)
+        _sync_folder(target)
 
     def _put_new(self, path: str, content: bytes) -> bool:
         target = self._path(path)
@@ -250,6 +252,7 @@ class Output:
                     file.write(content)
                     _finish(file)
                     os.link(temporary, target)
+                _sync_folder(target)
             else:
                 self._filesystem.pipe_file(target, content, mode="create")
         except FileExistsError:
@@ -314,6 +317,15 @@ def _protocols(filesystem: Any) -> set[str]:
 def _finish(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _sync_folder(target: str) -> None:
+    """Make the name of a file durable: a power cut must not take a unit that counts as done."""
+    folder = os.open(Path(target).parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _unless_missing(remove: Callable[..., Any], *arguments: Any, **options: Any) -> None:

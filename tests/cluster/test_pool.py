@@ -381,7 +381,7 @@ def test_a_pool_whose_only_actor_dies_gets_a_place_again_on_a_full_machine(
 ) -> None:
     places = Places()
     with (
-        open_pool(tmp_path, num_actors=1, places=places, placement_timeout_s=6) as small,
+        open_pool(tmp_path, num_actors=1, places=places, placement_timeout_s=30) as small,
         open_pool(tmp_path, num_actors=8, name="large", places=places) as large,
     ):
         send(small, "first").result(LONG_S)
