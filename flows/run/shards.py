@@ -5,7 +5,7 @@ what is done; the units that are neither done nor given up are handed to a pool.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from queue import SimpleQueue
@@ -17,6 +17,7 @@ from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import remove_unrecorded
 from storyreel.flows.job.stage_table import FAILURES, ShardContext, StageSpec
 from storyreel.stages.output.commits import (
+    Progress,
     UnitId,
     read_attempts,
     read_commit,
@@ -25,6 +26,9 @@ from storyreel.stages.output.commits import (
 )
 from storyreel.stages.output.manifests import Shard, manifest_path, write_manifest
 from storyreel.stages.output.records import Failure
+
+READERS = 16
+"""Records of finished units that are read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,27 +131,42 @@ def render_stage(stage: StageOfShard, runner: UnitRunner) -> bool:
 
 
 def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iterator[Any]:
-    """The records, or the failure, of every unit; units that are left are run first."""
+    """The records, or the failure, of every unit; units that are left are submitted first."""
     output, name = stage.context.output, stage.spec.name
     progress = read_progress(output, name, stage.shard)
     later_first = -stage.context.stages.names.index(name)  # films before the next keyframes
+    over = progress.done | progress.failed
     submitted: dict[Future[Any], UnitId] = {}
     for order, work in enumerate(units):
         unit = work.unit
-        if unit.name in progress.done:
-            fingerprint = stage.context.fingerprint
-            yield read_commit(output, unit, stage.spec.record, fingerprint=fingerprint).records
-        elif unit.name in progress.failed:
-            yield read_failure(output, name, stage.shard, unit.name)
-        else:
+        if unit.name not in over:
             last = progress.attempted.get(unit.name)
             attempts = 0 if last is None else read_attempts(output, unit, last)
             priority = (stage.shard.index, later_first, order)
             submitted[runner.submit(replace(work, attempts=attempts), priority)] = unit
+    yield from _ended_before(stage, [work.unit for work in units], progress)
     for future in _as_done(submitted):
         result = future.result()
         runner.ended(submitted[future], result)
         yield result
+
+
+def _ended_before(stage: StageOfShard, units: list[UnitId], progress: Progress) -> Iterator[Any]:
+    """Read the records, or the failures, of the units that earlier runs have finished.
+
+    Several at a time: an object store takes tens of milliseconds for each.
+    """
+    output, name, fingerprint = stage.context.output, stage.spec.name, stage.context.fingerprint
+
+    def read(unit: UnitId) -> Any:
+        if unit.name in progress.done:
+            return read_commit(output, unit, stage.spec.record, fingerprint=fingerprint).records
+        return read_failure(output, name, stage.shard, unit.name)
+
+    over = progress.done | progress.failed
+    ended = [unit for unit in units if unit.name in over]
+    with ThreadPoolExecutor(READERS, thread_name_prefix="records") as readers:
+        yield from readers.map(read, ended)
 
 
 def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:

@@ -18,7 +18,7 @@ from tests.chaos.scene import (
     write_stories,
 )
 from tests.chaos.starter import MARK
-from tests.cluster.test_nodes import Cluster, free_port, kill
+from tests.cluster.nodes import Cluster, free_port, kill
 
 
 def is_open(host: str, port: int) -> bool:

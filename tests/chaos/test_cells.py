@@ -34,7 +34,7 @@ from tests.chaos.scene import (
 )
 from tests.chaos.stages import Trouble, noted, pid_of
 from tests.chaos.starter import MARK
-from tests.cluster.test_nodes import Cluster, kill
+from tests.cluster.nodes import Cluster, kill
 
 pytestmark = pytest.mark.timeout(1200)
 

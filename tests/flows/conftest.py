@@ -16,9 +16,14 @@ import pytest
 from prefect.settings import PREFECT_API_URL
 
 from storyreel.flows.run.prefect_server import prefect_api
+from tests.cluster.nodes import Cluster, free_port
+from tests.cluster.nodes import kill as kill_node
 from tests.stages.tiny import save_tiny_family
 
 ROOT = Path(__file__).resolve().parents[2]
+
+RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+"""What the cluster that tests share accepts."""
 
 CONFIG = """
 [prompts]
@@ -88,6 +93,8 @@ class Command:
     prefect_home: Path
     prefect_url: str = ""
     """A server that is up already; without it each command starts one, which takes ten seconds."""
+    ray_address: str = ""
+    """A Ray cluster to render on; without it each command starts one, which takes eight seconds."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -95,6 +102,7 @@ class Command:
         return {
             **server,
             **os.environ,
+            **(RAY_TOKEN if self.ray_address else {}),
             "PREFECT_HOME": str(self.prefect_home),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "200",
@@ -137,6 +145,8 @@ class Command:
     def render(self, stories: Path, output: Path, *options: str) -> list[str]:
         """The arguments of a render with the tiny models."""
         config = ["--config", str(self.config)]
+        if self.ray_address:
+            config += ["--set", f"cluster.address={self.ray_address}"]
         return ["render", str(stories), "--output", str(output), *config, *options]
 
 
@@ -158,10 +168,22 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command(
-    tiny_config: Path, prefect_url: str, tmp_path_factory: pytest.TempPathFactory
+    tiny_config: Path, prefect_url: str, ray_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Command:
-    home = tmp_path_factory.mktemp("prefect")
-    return Command(config=tiny_config, prefect_home=home, prefect_url=prefect_url)
+    return Command(
+        config=tiny_config,
+        prefect_home=tmp_path_factory.mktemp("prefect"),
+        prefect_url=prefect_url,
+        ray_address=ray_address,
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_config(tiny_config: Path, ray_address: str) -> Path:
+    """The tiny models, rendered on the cluster that the tests share."""
+    path = tiny_config.with_name("shared.toml")
+    path.write_text(f'{tiny_config.read_text()}\n[cluster]\naddress = "{ray_address}"\n')
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +207,18 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> 
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def ray_address(short_folder: Path) -> Iterator[str]:
+    """A Ray cluster that the commands of a process share."""
+    (folder := short_folder / "s").mkdir()
+    cluster = Cluster(folder=folder, port=free_port("127.0.0.2"))
+    node = cluster.start_node(num_cpus=8)
+    try:
+        yield cluster.address
+    finally:
+        kill_node(node)
 
 
 @pytest.fixture(scope="session")

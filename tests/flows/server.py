@@ -17,9 +17,9 @@ import httpx
 import psutil
 
 from storyreel.flows.night.server_config import ENVIRONMENT, load_server_config
+from tests.cluster.nodes import free_port
 from tests.flows.browser import Page
-from tests.flows.conftest import ROOT
-from tests.flows.views.test_gallery import free_port
+from tests.flows.conftest import RAY_TOKEN, ROOT
 
 PATIENCE_S = 240.0
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -130,11 +130,15 @@ def log_in(page: Page, server: Server) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return os.environ | {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "200",
-    }
+    return (
+        os.environ
+        | RAY_TOKEN
+        | {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+        }
+    )
 
 
 @contextmanager

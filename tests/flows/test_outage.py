@@ -14,8 +14,9 @@ import pytest
 
 from benchmarks import simulated
 from storyreel.flows.run.prefect_server import wait_until_healthy
+from tests.cluster.nodes import free_port
 from tests.flows.conftest import ROOT, STORIES
-from tests.flows.server import Server, free_port, serving
+from tests.flows.server import Server, serving
 from tests.flows.simulation import NUM_STORIES, Simulation, end_of, wait_for
 
 pytestmark = pytest.mark.timeout(900)

@@ -19,9 +19,9 @@ from storyreel.flows.job.control import read_control
 from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import POOL
 from storyreel.stages.output.storage import Output
+from tests.cluster.nodes import free_port
 from tests.flows.browser import browser
 from tests.flows.server import Server, log_in, serving, stop
-from tests.flows.views.test_gallery import free_port
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -48,9 +48,9 @@ def mixed(stories: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(server: Server, mixed: Path, tiny_config: Path) -> str:
+def finished(server: Server, mixed: Path, shared_config: Path) -> str:
     """The flow run of a job that was submitted and rendered."""
-    run = server.wait_until_final(server.submit(mixed, "watched", tiny_config))
+    run = server.wait_until_final(server.submit(mixed, "watched", shared_config))
     assert run["state_type"] == "COMPLETED", run["state"]
     return str(run["id"])
 
@@ -122,9 +122,9 @@ def test_a_job_submitted_again_keeps_its_priority_and_its_window(
 
 @pytest.mark.slow
 def test_a_sample_waits_for_approval_without_a_process_and_goes_on_by_command(
-    server: Server, stories: Path, tiny_config: Path
+    server: Server, stories: Path, shared_config: Path
 ) -> None:
-    run = server.submit(stories, "sampled", tiny_config, "--sample", "2")
+    run = server.submit(stories, "sampled", shared_config, "--sample", "2")
     server.wait_for(lambda: server.flow_run(run)["state_name"] == "Suspended")
     films = server.films / "sampled/films"
     assert len(list(films.glob("*.mp4"))) == 2
@@ -148,10 +148,10 @@ def _command_of(process: psutil.Process) -> list[str]:
 
 
 def test_a_night_drains_the_queue_and_says_what_remains(
-    server: Server, stories: Path, tiny_config: Path
+    server: Server, stories: Path, shared_config: Path
 ) -> None:
     closed = ("--window", "03:00-03:01 Pacific/Kiritimati")
-    submitted = server.submit(stories, "nightly", tiny_config, *closed)
+    submitted = server.submit(stories, "nightly", shared_config, *closed)
     assert server.wait_until_final(submitted)["state_name"] == "CarriedOver"
     # It continues by itself when its window opens, also where nobody schedules nights.
     scheduled = {"state": {"type": {"any_": ["SCHEDULED"]}}}
@@ -178,11 +178,11 @@ def test_a_night_drains_the_queue_and_says_what_remains(
 
 @pytest.mark.slow
 def test_a_priority_that_changes_while_a_job_runs_changes_which_is_next(
-    server: Server, stories: Path, tiny_config: Path
+    server: Server, stories: Path, shared_config: Path
 ) -> None:
     closed = ("--window", "03:00-03:01 Pacific/Kiritimati", "--limit", "1")
     for name, priority in (("goes-on", "7"), ("was-next", "6"), ("overtakes", "5")):
-        run = server.submit(stories, name, tiny_config, *closed, "--priority", priority)
+        run = server.submit(stories, name, shared_config, *closed, "--priority", priority)
         assert server.wait_until_final(run)["state_name"] == "CarriedOver"
     zone = ("--timezone", "UTC", "--window-end", "23:59")
     said = server.storyreel("schedule", "--cron", "0 0 * * *", *zone)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -102,6 +103,7 @@ def test_a_job_survives_kill_of_the_command_and_of_a_worker_byte_for_byte(
     command: Command, rendered: Path, stories: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "killed"
+    command = replace(command, ray_address="")  # its actors are found among its own processes
     with command.started(*command.render(stories, output)) as first:
         committed = wait_until(lambda: sorted(output.glob("units/motion/*/*.done.json")), first)
         processes = _processes_of(first.pid)

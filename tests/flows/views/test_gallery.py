@@ -1,7 +1,6 @@
 """The gallery as a browser shows it: films that play and seek, and text that stays text."""
 
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +17,11 @@ from storyreel.flows.views.gallery import gallery_app, write_gallery
 from storyreel.stages.output.manifests import manifest_path, read_manifest, write_manifest
 from storyreel.stages.output.records import Failure, Story
 from storyreel.stages.output.storage import Output
+from tests.cluster.nodes import free_port
 from tests.flows.browser import browser
 from tests.flows.inline import lay_out, render_inline
 
 EVIL = """<img src=x onerror="window.pwned=1"><script>window.pwned=1</script> & </p>"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
