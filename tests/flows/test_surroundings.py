@@ -86,5 +86,6 @@ def test_a_home_that_cannot_be_written_is_one_line_where_prefect_needs_it(
     home = story / "home"
     done = render(tiny_config, story, tmp_path, HOME=str(home), PREFECT_HOME=str(home / "prefect"))
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "set PREFECT_HOME to a folder that can be written" in line
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]  # Prefect warns before
+    assert "set PREFECT_HOME to a folder that can be written" in last
