@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,12 @@ LOCAL_SYSTEM = {
     "prestart_worker_first_driver": False,  # no pool could use those workers
     "kill_worker_timeout_milliseconds": 1000,  # a stopped one must not keep its GPU for 5 s
 }
+
+MAX_TEMP_BYTES = 36
+"""Longest path of a temporary folder in which Ray can create its sockets."""
+
+RAY_FOLDER = "/tmp/ray"  # noqa: S108, Ray's own default, with its access rights
+"""Folder of Ray's sessions where the temporary folder has a longer path."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +77,7 @@ def _start_local(config: ClusterConfig) -> None:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             _system_config=LOCAL_SYSTEM,
+            _temp_dir=_folder_of_sockets(),
         )
     except Exception as error:  # Ray has no class of its own for a start that took too long
         raise ConnectionError(
@@ -78,6 +86,15 @@ def _start_local(config: ClusterConfig) -> None:
         ) from error
     _silence_raylet()
     logger.info("started a local Ray")
+
+
+def _folder_of_sockets() -> str | None:
+    """Where Ray puts the files of a session; `None` for the place that it chooses itself.
+
+    Names of sockets have at most 107 bytes, of which Ray's own parts take 71.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return None if len(os.fsencode(chosen)) <= MAX_TEMP_BYTES else RAY_FOLDER
 
 
 def _connect(address: str) -> None:
@@ -107,10 +124,16 @@ def _keep_token_private(*, create: bool) -> None:
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     path = Path.home() / ".ray" / "auth_token"
-    if create and not path.exists():
-        _create_token(path)
-    if path.exists():
-        path.chmod(0o600)
+    try:
+        if create and not path.exists():
+            _create_token(path)
+        if path.exists():
+            path.chmod(0o600)
+    except OSError:
+        if not create:
+            raise
+        # A home that cannot be written; a local Ray needs the token for as long as this process.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _create_token(path: Path) -> None:

@@ -75,6 +75,7 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     # Missing weights raise in our own code; transformers' list of unused weights is noise.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    _ask_no_proxy_for_this_machine()
     try:
         app()
     except (StoryreelError, ValueError, ConnectionError) as error:
@@ -86,6 +87,14 @@ def main() -> None:
     except Exception:  # a bug, or an error that only its store or server understands
         traceback.print_exc()
         sys.exit(2)
+
+
+def _ask_no_proxy_for_this_machine() -> None:
+    """Let no proxy of the environment stand between our processes, as Prefect's server and Ray."""
+    # Libraries look at one spelling or the other.
+    hosts = [os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    value = ",".join(filter(None, [*dict.fromkeys(hosts), "localhost", "127.0.0.1", "::1"]))
+    os.environ.update(no_proxy=value, NO_PROXY=value)
 
 
 def _print_error(message: str) -> None:

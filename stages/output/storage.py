@@ -56,6 +56,8 @@ class Output:
                 contains a secret.
         """
         check_no_credentials("output", url)
+        if "::" in url:  # fsspec would chain file systems, and write beside the place
+            raise InputError(f"output {url}: must be one location, without '::'")
         self.url = url
         try:
             # fsspec caches listings by default; a cached one lacks what other processes publish.

@@ -6,6 +6,7 @@
 import contextlib
 import io
 import json
+import resource
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -164,7 +165,7 @@ def read_bytes_as(suffix: str, content: bytes) -> None:
         assert files_in(Path(folder)) == {path.name}
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".yaml", ".parquet", ".txt"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt"])
 def test_any_bytes_as_stories(suffix: str) -> None:
     @FUZZ
     @given(st.one_of(st.binary(max_size=300), TEXT.map(lambda t: t.encode("utf-8", "replace"))))
@@ -182,28 +183,76 @@ def test_any_rows_as_jsonl(rows: list[Any]) -> None:
 
 
 @FUZZ
-@given(st.lists(ROW, min_size=1, max_size=3))
-def test_any_rows_as_yaml(rows: list[Any]) -> None:
-    read_bytes_as(".yaml", yaml.safe_dump(plain(rows)).encode())
-
-
-@FUZZ
 @given(st.lists(st.dictionaries(TEXT, TEXT, max_size=4), min_size=1, max_size=3))
 def test_any_table_as_csv(rows: list[dict[str, str]]) -> None:
     lines = [",".join(row.keys()) + "\n" + ",".join(row.values()) for row in rows]
     read_bytes_as(".csv", "\n".join(lines).encode("utf-8", "replace"))
 
 
+HUGE = st.sampled_from(
+    [
+        {"text": "A fox. " * 20_000},
+        {"text": "1. a 2. b " * 9_000},
+        {"text": '"a b. ' * 15_000},
+        {"panels": ["[Ann] runs"] * 2_000, "characters": [{"name": "Ann"}]},
+        {"panels": ["n1 n2 n3 " * 400] * 25, "characters": [{"name": f"n{i}"} for i in range(100)]},
+        {"panels": ["a"], "characters": [{"name": f"n{i}"} for i in range(20_000)]},
+        {"panels": [{"text": "a", "beats": 100}] * 200},
+        {"panels": [{}] * 300_000},
+        {"panels": "[" * 90_000},
+        {"title": [[]] * 500_000},
+        {f"k{i}": i for i in range(100_000)},
+    ]
+)
+MEMORY_MIB = 512
+SECONDS = 1.0
+
+
 @FUZZ
-@given(ROW)
-def test_any_row_as_parquet(row: Any) -> None:
+@given(HUGE, ROW)
+def test_a_huge_row_takes_a_second_and_half_a_gigabyte_at_most(
+    huge: dict[str, Any], row: Any
+) -> None:
+    row = {"story_id": "huge", **(row if isinstance(row, dict) else {}), **huge}
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    read_bytes_as(".jsonl", json.dumps(plain(row)).encode())
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < SECONDS
+    assert (after.ru_maxrss - before.ru_maxrss) >> 10 < MEMORY_MIB
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".parquet"])
+def test_files_that_a_process_of_its_own_parses_take_half_a_gigabyte_at_most(suffix: str) -> None:
+    """Many files in one folder, as one process parses them all."""
+
+    @settings(FUZZ, max_examples=max(2, FUZZ.max_examples // 50))
+    @given(st.lists(st.one_of(st.binary(max_size=300), ROW.map(as_file(suffix))), min_size=30))
+    def run(contents: list[bytes]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for number, content in enumerate(contents):
+                (Path(folder) / f"{number:04d}{suffix}").write_bytes(content)
+            only_value_errors(lambda: read_all(Path(folder)))
+
+    run()
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10 < 2 * MEMORY_MIB
+
+
+def as_file(suffix: str) -> Callable[[Any], bytes]:
+    """Writes a row in a format; empty if the format cannot hold it."""
+    return as_yaml if suffix == ".yaml" else as_parquet
+
+
+def as_yaml(row: Any) -> bytes:
+    return yaml.safe_dump([plain(row)]).encode()
+
+
+def as_parquet(row: Any) -> bytes:
     try:
-        table = pa.Table.from_pylist([row])
         buffer = io.BytesIO()
-        pq.write_table(table, buffer)
+        pq.write_table(pa.Table.from_pylist([row]), buffer)
     except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError):
-        return  # Parquet cannot hold it
-    read_bytes_as(".parquet", buffer.getvalue())
+        return b""  # Parquet cannot hold it
+    return buffer.getvalue()
 
 
 @FUZZ

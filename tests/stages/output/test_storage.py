@@ -160,3 +160,9 @@ def on_small_disk(folder: Path, patience_s: float, *said: str) -> None:
     assert done.returncode == 0, done.stderr
     for text in said:
         assert text in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("url", ["a::b", "simplecache::s3://bucket/job", "/srv/a::/srv/b"])
+def test_an_output_of_several_chained_locations_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must be one location, without '::'"):
+        Output(url)

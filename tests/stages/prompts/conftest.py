@@ -10,6 +10,8 @@ from storyreel.stages.prompts.config import PromptsConfig
 from storyreel.stages.prompts.stage import PromptsStage
 from tests.stages.prompts.builders import make_tokenizer
 
+LIMITS = InputConfig()
+
 MakeStage = Callable[..., PromptsStage]
 
 
@@ -17,10 +19,16 @@ MakeStage = Callable[..., PromptsStage]
 def make_stage(tmp_path_factory: pytest.TempPathFactory) -> MakeStage:
     """Stages on real tokenizers of the given limits, one for each text encoder."""
 
-    def make(*limits: int, num_frames: int = 16, fps: int = 8, **settings: object) -> PromptsStage:
+    def make(
+        *tokens: int,
+        num_frames: int = 16,
+        fps: int = 8,
+        limits: InputConfig = LIMITS,
+        **settings: object,
+    ) -> PromptsStage:
         path = tmp_path_factory.mktemp("model")
         index: dict[str, object] = {"_class_name": "StableDiffusionPipeline"}
-        for name, limit in zip(("tokenizer", "tokenizer_2"), limits or (1000,), strict=False):
+        for name, limit in zip(("tokenizer", "tokenizer_2"), tokens or (1000,), strict=False):
             make_tokenizer(limit).save_pretrained(path / name)
             index[name] = ["transformers", "CLIPTokenizer"]
         Path(path / "model_index.json").write_text(json.dumps(index))
@@ -29,7 +37,7 @@ def make_stage(tmp_path_factory: pytest.TempPathFactory) -> MakeStage:
             model=ModelConfig(path=str(path)),
             num_frames=num_frames,
             fps=fps,
-            limits=InputConfig(),
+            limits=limits,
         )
 
     return make

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.stories import read_stories
+from storyreel.stages.input.story_rows import to_story
 from storyreel.stages.output.records import ShotKind, Story, Storyboard
 from storyreel.stages.prompts.input_rows import to_input_row
 from storyreel.stages.prompts.stage import PromptsStage
@@ -128,6 +130,34 @@ def test_the_configuration_speaks_where_the_story_is_silent(make_stage: MakeStag
     assert len(board.panels) == 5
     own = render(stage, story("a cat", style="gouache", negative_prompt="snow", duration_s=1.0))
     assert (own.panels[0].prompt, own.panels[0].negative_prompt) == ("a cat, gouache", "snow")
+
+
+def test_a_subject_may_be_introduced_where_the_picture_shows_nobody(stage: PromptsStage) -> None:
+    row = {"story_id": "a", "text": "[NC] A young fox lived here. The fox ran. The fox slept."}
+    (storyboard,) = stage(to_story(row, "a.jsonl", 1, InputConfig()))
+    assert [panel.characters for panel in storyboard.panels] == [(), ("the fox",), ("the fox",)]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (
+            {"panels": ["a fox"], "duration_s": 3600},
+            r"film: \d+ keyframes: at most 100 are allowed \(input.max_keyframes\)",
+        ),
+        (
+            {"text": "A fox. " + "b" * 300},
+            r"text: passage 0: 307 characters: at most 200 are allowed",
+        ),
+    ],
+)
+def test_a_story_that_grows_beyond_a_limit_is_refused(
+    make_stage: MakeStage, row: dict[str, Any], told: str
+) -> None:
+    limits = InputConfig(max_keyframes=100, max_field_chars=200)
+    stage = make_stage(limits=limits)
+    with pytest.raises(ValueError, match=told):
+        stage(to_story({"story_id": "a", **row}, "a.jsonl", 1, InputConfig()))
 
 
 def test_prose_without_characters_finds_them_and_says_so(stage: PromptsStage) -> None:
