@@ -61,6 +61,7 @@ def test_a_proxy_is_not_asked_for_our_own_servers(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_long_temporary_folder_is_no_hindrance(
     tiny_config: Path, story: Path, tmp_path: Path, short_folder: Path
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_long_temporary_folder_is_no_hindrance(
     assert (tmp_path / "job/films/fox.mp4").is_file()
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_no_hindrance(
     tiny_config: Path, story: Path, tmp_path: Path
 ) -> None:
