@@ -205,7 +205,10 @@ def _absolute(url: str, folder: Path | None = None) -> str:
         if ".." in url.split("/"):
             raise InputError(f"{url}: must not contain ..")
         return url.rstrip("/")
-    return str(((folder or Path.cwd()) / Path(url).expanduser()).resolve())
+    try:
+        return str(((folder or Path.cwd()) / Path(url).expanduser()).resolve())
+    except RuntimeError as error:  # ~name of nobody
+        raise InputError(f"{url}: {error}") from error
 
 
 def _root_name(root: str) -> str:

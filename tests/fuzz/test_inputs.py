@@ -205,12 +205,13 @@ HUGE = st.sampled_from(
     ]
 )
 MEMORY_MIB = 512
-SECONDS = 1.0
+SECONDS = 5.0
+"""Computing time of a huge row; it takes a tenth of that, and minutes where time is quadratic."""
 
 
-@FUZZ
+@settings(FUZZ, max_examples=max(20, FUZZ.max_examples // 10))
 @given(HUGE, ROW)
-def test_a_huge_row_takes_a_second_and_half_a_gigabyte_at_most(
+def test_a_huge_row_takes_seconds_and_half_a_gigabyte_at_most(
     huge: dict[str, Any], row: Any
 ) -> None:
     row = {"story_id": "huge", **(row if isinstance(row, dict) else {}), **huge}
