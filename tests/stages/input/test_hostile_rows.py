@@ -1,8 +1,6 @@
 """Rows that are cheap to write and dear to read: refused, with a bound on memory and time."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +13,9 @@ from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.prompts.introductions import find_subjects
 from storyreel.stages.prompts.sentences import merge_short, merge_to_count, split_sentences
+from tests.stages.input.apart import read_apart
 
 FOX = {"story_id": "fox", "text": "A fox ran."}
-
-READ = """
-import resource, sys
-from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.parsing import Rejection
-from storyreel.stages.input.stories import read_stories
-
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for row in read_stories(sys.argv[1], InputConfig()):
-    print(row.message if isinstance(row, Rejection) else f"story {row.story_id}")
-own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(own >> 10, child >> 10)
-"""
-
-
-def read_apart(path: Path) -> tuple[list[str], int]:
-    """What a file of stories gives in a process of its own, and the MiB that reading took."""
-    done = subprocess.run(
-        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
-    )
-    *rows, memory = done.stdout.splitlines()
-    return rows, max(map(int, memory.split()))
 
 
 def refusal(folder: Path, row: dict[str, Any], **limits: int) -> str:
