@@ -314,8 +314,7 @@ class Scheduler:
 
     def _recorded_attempts(self, entry: Entry) -> int:
         unit = entry.work.unit
-        last = last_attempt(self._output, unit)
-        return 0 if last is None else read_attempts(self._output, unit, last)
+        return read_attempts(self._output, unit, last_attempt(self._output, unit))
 
     def _blame(self, member: Member, entry: Entry, problem: Problem) -> None:
         entry.failed(problem, worker=member.name, node=member.node)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, filterfalse
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +14,7 @@ from storyreel.flows.job.generations import Ended
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed, removed_path
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, UnitOf
-from storyreel.stages.output.attempts import last_attempts
+from storyreel.stages.output.attempts import unit_tried
 from storyreel.stages.output.commits import (
     COMMITTED,
     FAILED,
@@ -228,10 +228,7 @@ class ShardAudit:
         for spec in self._job.stages:
             units = of_shots if spec.unit_of is UnitOf.SHOT else story_ids
             place = folder(spec.name, self._shard)
-            known = {name + end for name in units for end in (COMMITTED, FAILED)}
-            names = self._output.names(place)
-            known |= {name for name in names if last_attempts([name]).keys() & units}
-            check_orphans(self._audit, self._output, place, known)
+            check_orphans(self._audit, self._output, place, partial(_is_record_of, units))
 
     def _check_files(self) -> None:
         """Read all files of done units, and look for files in their folders that no record names.
@@ -253,7 +250,7 @@ class ShardAudit:
                 if spec.files and spec.files.suffixes:
                     self._known.files.setdefault(parent, set()).update(names)
                 else:
-                    check_orphans(self._audit, self._output, parent, names)
+                    check_orphans(self._audit, self._output, parent, names.__contains__)
         for path, message in read_files(self._audit, self._output, files):
             self._damaged("file", path, message, self._remake(*owners[path]))
 
@@ -303,7 +300,17 @@ def read_files(audit: Audit, output: Output, files: Iterable[File]) -> Iterator[
                 yield path, message
 
 
-def check_orphans(audit: Audit, output: Output, place: str, known: Iterable[str]) -> None:
-    """Add a problem for each name in a folder that is not among the known ones."""
-    for name in sorted(set(output.names(place)) - set(known)):
+def _is_record_of(units: set[str], name: str) -> bool:
+    """True if a file in the folder of a stage's records is of one of these units."""
+    for end in (COMMITTED, FAILED):
+        if name.endswith(end):
+            return name.removesuffix(end) in units
+    return unit_tried(name) in units
+
+
+def check_orphans(
+    audit: Audit, output: Output, place: str, is_known: Callable[[str], bool]
+) -> None:
+    """Add a problem for each name in a folder that is not known."""
+    for name in filterfalse(is_known, output.names(place)):
         audit.add("orphan", f"{place}/{name}", "does not belong to any record of the job")

@@ -3,6 +3,7 @@
 Works shard by shard; of the whole output only the names of stories are kept in memory.
 """
 
+from functools import partial
 from pathlib import PurePosixPath
 
 from storyreel.flows.audit.problems import Audit
@@ -56,9 +57,11 @@ def _check_names_of_manifests(job: Job, audit: Audit) -> None:
     newest = {shard.index: shard for shard in job.shards}
     for table in (STORIES, *job.stages.records):
         place = f"manifests/{table}"
-        names = job.output.names(place)
-        known = [n for n in names if _is_of_shard(n, newest) or f"{place}/{n}" == REJECTED]
-        check_orphans(audit, job.output, place, known)
+        check_orphans(audit, job.output, place, partial(_is_known_manifest, place, newest))
+
+
+def _is_known_manifest(place: str, newest: dict[int, Shard], name: str) -> bool:
+    return _is_of_shard(name, newest) or f"{place}/{name}" == REJECTED
 
 
 def _is_of_shard(name: str, newest: dict[int, Shard]) -> bool:
@@ -77,13 +80,13 @@ def _check_folders_of_stages(job: Job, audit: Audit, known: Known) -> None:
         names = known.stories
         if spec.files.suffixes:
             names = known.files.get(spec.files.folder, set())
-        check_orphans(audit, job.output, spec.files.folder, names)
+        check_orphans(audit, job.output, spec.files.folder, names.__contains__)
 
 
 def _check_references(job: Job, audit: Audit, known: Known) -> None:
     """Check the pictures that the job has copied; their names are their checksums."""
     names = {PurePosixPath(path).name for path in known.references}
-    check_orphans(audit, job.output, REFERENCES, names)
+    check_orphans(audit, job.output, REFERENCES, names.__contains__)
     files = (
         File(path=path, size=0, sha256=PurePosixPath(path).stem)
         for path in sorted(known.references)

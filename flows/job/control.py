@@ -5,7 +5,6 @@ other channel to a running flow. Each change is a new numbered file, which only 
 create, so that of two simultaneous changes neither is lost; the newest file is the current record.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -21,7 +20,8 @@ from storyreel.stages.validation import explain
 
 CONTROL = "control"
 
-_NAME = re.compile(r"([0-9]{6,})\.json")
+DIGITS = 6
+"""Digits of the number of a control record, at least."""
 
 DEFAULT_PRIORITY = 5
 
@@ -110,15 +110,14 @@ def parse_limits(pairs: Iterable[str]) -> dict[str, int]:
 
 
 def _path(number: int) -> str:
-    return f"{CONTROL}/{number:06d}.json"
+    return f"{CONTROL}/{number:0{DIGITS}d}.json"
 
 
 def _read(output: Output) -> tuple[int, ControlRecord]:
-    # A cloud drive may put files of its own there, such as conflicted copies.
-    numbers = [int(found[1]) for found in map(_NAME.fullmatch, output.names(CONTROL)) if found]
+    numbers = output.numbers(CONTROL, DIGITS)
     if not numbers:
         return 0, ControlRecord()
-    number = max(numbers)
+    number = numbers[-1]
     content = output.read(_path(number))
     try:
         return number, ControlRecord.model_validate_json(content)

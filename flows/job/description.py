@@ -89,6 +89,19 @@ def claim(output: Output, description: JobRecord) -> None:
     """Write `job.json`, unless the output contains the same job already.
 
     Raises:
+        InputError: see `check_no_other_job`.
+    """
+    check_no_other_job(output, description)
+    if output.exists(JOB):
+        return
+    if not output.publish_new(JOB, to_json(description)):
+        claim(output, description)  # another command was faster; it must have the same job
+
+
+def check_no_other_job(output: Output, description: JobRecord) -> None:
+    """Check that the output contains this job or none.
+
+    Raises:
         InputError: the output contains another job; the message lists the differences.
     """
     if differences := differences_from(output, description):
@@ -96,10 +109,6 @@ def claim(output: Output, description: JobRecord) -> None:
             f"output {output.url}: holds a different job ({'; '.join(differences)});"
             " choose another --output, or pass --discard-other-job to delete it"
         )
-    if output.exists(JOB):
-        return
-    if not output.publish_new(JOB, to_json(description)):
-        claim(output, description)  # another command was faster; it must have the same job
 
 
 def differences_from(output: Output, description: JobRecord) -> list[str]:

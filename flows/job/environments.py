@@ -42,6 +42,12 @@ class Environments:
         self._all = dict(self._earlier)
         self._lock = threading.Lock()
 
+    @property
+    def known(self) -> Mapping[str, tuple[str, ...]]:
+        """The environments of this and of earlier runs, by pool."""
+        with self._lock:
+            return dict(self._all)
+
     def join(self, pool: str, environment: str) -> str | None:
         """Record an actor's environment; returns why it must not work, or `None`.
 

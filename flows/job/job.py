@@ -10,6 +10,7 @@ from storyreel.flows.job.config import OPERATION, RenderConfig, make_config
 from storyreel.flows.job.description import (
     JOB,
     JobRecord,
+    check_no_other_job,
     claim,
     describe,
     differences_from,
@@ -107,23 +108,25 @@ def open_job(
     if not census.num_stories and not census.num_rejected:
         raise InputError(f"input {input_url}: holds no story")
     description = describe(config, census, sample_size)
-    if replace or not _is_there(output, description):
-        # One lock for all of it: another command must not discard a job that is being laid out.
-        with held(output, "a command that lays a job out") as mine:
-            if replace and differences_from(mine, description):
-                discard_job(mine)
-            claim(mine, description)
-            _lay_out(mine, lambda: checked_rows(rows(mine.publish), census, input_url))
+    if not replace:
+        check_no_other_job(output, description)
+    if (there := _laid_out(output, description)) is not None:
+        return there
+    # One lock for all of it: another command must not discard a job that is being laid out.
+    with held(output, "a command that lays a job out") as mine:
+        if replace and differences_from(mine, description):
+            discard_job(mine)
+        claim(mine, description)
+        _lay_out(mine, lambda: checked_rows(rows(mine.publish), census, input_url))
     return read_job(output)
 
 
-def _is_there(output: Output, description: JobRecord) -> bool:
-    """True if the output contains this job, completely laid out; raises as `claim` does."""
-    if not output.exists(JOB):
-        return False
-    claim(output, description)
+def _laid_out(output: Output, description: JobRecord) -> Job | None:
+    """Return the job at the output if it is this one, completely laid out."""
+    if not output.exists(JOB) or differences_from(output, description):
+        return None
     job = read_job(output)
-    return is_laid_out(output, job, job.num_rejected)
+    return job if is_laid_out(output, job, job.num_rejected) else None
 
 
 def _lay_out(output: Output, rows: Callable[[], Iterator[Story | Rejection]]) -> None:

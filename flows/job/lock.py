@@ -13,7 +13,6 @@ A holder that finds a higher number than its own has lost the lock and must not 
 """
 
 import logging
-import re
 import threading
 import time
 import uuid
@@ -29,10 +28,11 @@ from storyreel.stages.output.processes import ProcessId
 from storyreel.stages.output.records import File, to_json
 from storyreel.stages.output.storage import Output
 
-_NAME = re.compile(r"([0-9]{8,})\.json")
-
 LOCK = "lock"
 """Folder of the lock records at an output."""
+
+DIGITS = 8
+"""Digits of the number of a lock record, at least."""
 
 BEAT_S = 10.0
 """Interval at which a holder renews its lock record, seconds."""
@@ -221,11 +221,11 @@ def _locked(output: Output, record: LockRecord) -> LockedError:
 
 
 def _numbers(output: Output) -> list[int]:
-    return sorted(int(found[1]) for found in map(_NAME.fullmatch, output.names(LOCK)) if found)
+    return output.numbers(LOCK, DIGITS)
 
 
 def _path(number: int) -> str:
-    return f"{LOCK}/{number:08d}.json"
+    return f"{LOCK}/{number:0{DIGITS}d}.json"
 
 
 def _write(output: Output, number: int, record: LockRecord) -> None:

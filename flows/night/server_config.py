@@ -98,7 +98,7 @@ class ServerConfig(Settings):
     @property
     def host_names(self) -> frozenset[str]:
         """The names, without port, by which browsers reach the UI and the gallery."""
-        own = {name.strip("[]") for name in (self.host, self._reached_at)}
+        own = {self.host, self.public_host or self.host}
         return frozenset(own | LOOPBACK if self.host in LOOPBACK else own)
 
     @property

@@ -65,8 +65,8 @@ class Submission:
         stated = self.window or config.execution.window
         if stated is None:
             return None
-        window = Window.parse(stated)
-        return None if window.opening_at(now) else window.next_opening(now).start
+        opens = Window.parse(stated).next_opening(now).start
+        return opens if opens > now else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

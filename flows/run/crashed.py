@@ -72,12 +72,7 @@ def mark_crashed_runs() -> int:
     runs one at a time.
     """
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(any_=[STORYREEL]),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
-            )
-        )
+        runs = _read_runs(client, _UNFINISHED)
         dead = [run for run in runs if _is_dead(run) or _is_stuck(run)]
         for run in dead:
             _mark(client, run)
@@ -91,16 +86,20 @@ def mark_lost_runs(output_url: str) -> None:
     """
     with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
         own = client.read_flow_run(UUID(flow_run.id))
-        runs = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(any_=[STORYREEL]),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-            )
-        )
-        for run in runs:
+        for run in _read_runs(client, [StateType.RUNNING]):
             same = run.flow_id == own.flow_id and run.parameters.get("output_url") == output_url
             if same and run.id != own.id:
                 _mark(client, run)
+
+
+def _read_runs(client: SyncPrefectClient, types: list[StateType]) -> list[FlowRun]:
+    """Return our runs whose state is of one of these types."""
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(any_=[STORYREEL]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+        )
+    )
 
 
 def _mark(client: SyncPrefectClient, run: FlowRun) -> None:

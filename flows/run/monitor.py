@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias
 from storyreel.cluster.pool import Pool
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.control import read_control
-from storyreel.flows.job.environments import read_environments
+from storyreel.flows.job.environments import Environments
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.status import JobStatus, write_status
 from storyreel.flows.plans.rates import Meters, write_rates
@@ -74,6 +74,7 @@ class Watched:
     holder: str
     controller: Controller
     meters: Meters
+    environments: Environments
     tally: Tally
     open_units: OpenUnits
     task_runs: TaskRuns
@@ -199,6 +200,6 @@ class Monitor:
             stages=tally.stages(),
             failures=tally.failures(),
             num_failures=tally.num_failed_stories() + self._watched.job.num_rejected,
-            environments=read_environments(self._watched.job.output),
+            environments=self._watched.environments.known,
             waits=tuple(wait for pool in self._pools.values() for wait in pool.waits()),
         )

@@ -161,6 +161,7 @@ def _watched(job: Job, config: RenderConfig, clock: Clock, task_runs: TaskRuns) 
         holder=flow_run.name,
         controller=controller,
         meters=meters,
+        environments=Environments(job.output, mixed=config.execution.mixed_environments),
         tally=Tally(count_units(job), meters),
         open_units=OpenUnits(),
         task_runs=task_runs,
@@ -243,15 +244,11 @@ def _pools(watched: Watched) -> Iterator[Mapping[str, Pool]]:
     """Start the pools that the job's stages name; they and their actors stop with the context."""
     with ExitStack() as stack:
         names = dict.fromkeys(spec.pool for spec in watched.job.stages)
-        mixed = watched.config.execution.mixed_environments
-        environments = Environments(watched.job.output, mixed=mixed)
         places = Places()
-        yield {
-            name: stack.enter_context(_pool(watched, name, places, environments)) for name in names
-        }
+        yield {name: stack.enter_context(_pool(watched, name, places)) for name in names}
 
 
-def _pool(watched: Watched, name: str, places: Places, environments: Environments) -> Pool:
+def _pool(watched: Watched, name: str, places: Places) -> Pool:
     job, config = watched.job, watched.config
     patience_s = config.storage.patience_s
     return Pool(
@@ -266,7 +263,7 @@ def _pool(watched: Watched, name: str, places: Places, environments: Environment
         places=places,
         admit=watched.controller.admit,
         measured=watched.tally.took,
-        joined=partial(environments.join, name),
+        joined=partial(watched.environments.join, name),
     )
 
 

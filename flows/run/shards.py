@@ -135,16 +135,16 @@ def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iter
     output, name = stage.context.output, stage.spec.name
     progress = read_progress(output, name, stage.shard)
     later_first = -stage.context.stages.names.index(name)  # films before the next keyframes
-    over = progress.done | progress.failed
+    ended = progress.ended
     submitted: dict[Future[Any], UnitId] = {}
     for order, work in enumerate(units):
         unit = work.unit
-        if unit.name not in over:
-            last = progress.attempted.get(unit.name)
-            attempts = 0 if last is None else read_attempts(output, unit, last)
+        if unit.name not in ended:
+            attempts = read_attempts(output, unit, progress.attempted.get(unit.name))
             priority = (stage.shard.index, later_first, order)
             submitted[runner.submit(replace(work, attempts=attempts), priority)] = unit
-    yield from _ended_before(stage, [work.unit for work in units], progress)
+    ended_units = [work.unit for work in units if work.unit.name in ended]
+    yield from _ended_before(stage, ended_units, progress)
     for future in _as_done(submitted):
         result = future.result()
         runner.ended(submitted[future], result)
@@ -163,10 +163,8 @@ def _ended_before(stage: StageOfShard, units: list[UnitId], progress: Progress) 
             return read_commit(output, unit, stage.spec.record, fingerprint=fingerprint).records
         return read_failure(output, name, stage.shard, unit.name)
 
-    over = progress.done | progress.failed
-    ended = [unit for unit in units if unit.name in over]
     with ThreadPoolExecutor(READERS, thread_name_prefix="records") as readers:
-        yield from readers.map(read, ended)
+        yield from readers.map(read, units)
 
 
 def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:

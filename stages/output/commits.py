@@ -164,14 +164,17 @@ def last_attempt(output: Output, unit: UnitId) -> int | None:
     return last_attempts(output.names(folder(unit.stage, unit.shard))).get(unit.name)
 
 
-def read_attempts(output: Output, unit: UnitId, last: int) -> int:
-    """Read how many attempts of a unit count, by its last attempt record (`Progress.attempted`).
+def read_attempts(output: Output, unit: UnitId, last: int | None) -> int:
+    """Read how many attempts of a unit count.
+
+    Args:
+        last: number of its last attempt record (`Progress.attempted`); `None` if it has none.
 
     Raises:
         FileNotFoundError: there is no such record.
         InputError: it is damaged.
     """
-    return count_attempts(output, _path(unit, ""), last)
+    return 0 if last is None else count_attempts(output, _path(unit, ""), last)
 
 
 def forgive(output: Output, stage: str, shard: Shard, name: str) -> None:
@@ -190,6 +193,11 @@ class Progress:
     done: frozenset[str]
     failed: frozenset[str]
     attempted: Mapping[str, int]
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """Names of the units that are done or failed."""
+        return self.done | self.failed
 
 
 def read_progress(output: Output, stage: str, shard: Shard) -> Progress:

@@ -9,6 +9,7 @@ repeated (`storyreel.stages.output.patience`).
 import errno
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -172,6 +173,18 @@ class Output:
         inside = {PurePosixPath(entry).name for entry in entries if entry.rstrip("/") != target}
         return sorted(name for name in inside if not name.startswith("."))
 
+    def numbers(self, folder: str, digits: int) -> list[int]:
+        """Return the numbers of the files in a folder whose names are a number and `.json`, sorted.
+
+        Other names are not ours: a cloud drive may put its copies there.
+
+        Args:
+            folder: the folder; it need not exist.
+            digits: the least number of digits.
+        """
+        named = re.compile(rf"([0-9]{{{digits},}})\.json")
+        return sorted(int(found[1]) for found in map(named.fullmatch, self.names(folder)) if found)
+
     def remove(self, path: str) -> None:
         """Remove a file if it exists."""
         target = self._path(path)
@@ -232,7 +245,6 @@ class Output:
             file.write(content)
             _finish(file)
             temporary.replace(target)
-        _sync_folder(target)
 
     def _put_file(self, path: str, local: Path) -> None:
         target = self._path(path)
@@ -244,7 +256,6 @@ class Output:
                 file.write(block)
             _finish(file)
             temporary.replace(target)
-        _sync_folder(target)
 
     def _put_new(self, path: str, content: bytes) -> bool:
         target = self._path(path)
@@ -254,7 +265,6 @@ class Output:
                     file.write(content)
                     _finish(file)
                     os.link(temporary, target)
-                _sync_folder(target)
             else:
                 self._filesystem.pipe_file(target, content, mode="create")
         except FileExistsError:
@@ -275,7 +285,10 @@ class Output:
 
     @contextmanager
     def _temporary(self, target: str) -> Iterator[tuple[IO[bytes], Path]]:
-        """Yield a new file on the output's own file system, as rename needs; removed at the end."""
+        """Yield a new file on the output's own file system, as rename needs; removed at the end.
+
+        The caller gives it the name `target`, which is durable when the context has ended.
+        """
         writer = ProcessId.current()
         name = f"{writer.machine}-{writer.pid}-{writer.started}-{uuid.uuid4().hex}"
         temporary = Path(self._path(TEMPORARY)) / name
@@ -284,6 +297,7 @@ class Output:
         try:
             with temporary.open("xb") as file:
                 yield file, temporary
+            _sync_folder(target)
         finally:
             temporary.unlink(missing_ok=True)
 

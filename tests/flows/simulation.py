@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +72,6 @@ class Simulation:
         assert all(json.loads(commit)["attempts"] == 1 for commit in self.commits().values())
         clips = list(read_manifests(output, "clips", Clip))
         assert len(clips) == self.num_clips()
-
-
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "waited for 300 s"
-        time.sleep(0.1)
 
 
 def end_of(process: subprocess.Popen[str]) -> str:

@@ -15,9 +15,9 @@ import pytest
 from benchmarks import simulated
 from storyreel.flows.run.prefect_server import wait_until_healthy
 from tests.cluster.nodes import free_port
-from tests.flows.conftest import ROOT, STORIES
+from tests.flows.conftest import ROOT, STORIES, wait_until
 from tests.flows.server import Server, serving
-from tests.flows.simulation import NUM_STORIES, Simulation, end_of, wait_for
+from tests.flows.simulation import NUM_STORIES, Simulation, end_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -35,7 +35,7 @@ def test_a_server_that_never_comes_back_costs_nothing_but_the_view(tmp_path: Pat
             "--speed=4", "--view-patience-s=1", "--set", "execution.open_shards=1",
             "--set", "execution.shard_size=2",
         )  # fmt: skip
-        wait_for(run, simulation.num_clips)
+        wait_until(simulation.num_clips, run)
         server.kill()
         assert end_of(run).startswith(f"COMPLETED|Completed|{NUM_STORIES} films")
     simulation.check_complete()

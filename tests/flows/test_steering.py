@@ -21,7 +21,8 @@ from storyreel.flows.plans.plan import read_plan
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Film
 from storyreel.stages.output.storage import Output
-from tests.flows.simulation import NUM_STORIES, Simulation, end_of, wait_for
+from tests.flows.conftest import wait_until
+from tests.flows.simulation import NUM_STORIES, Simulation, end_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -48,12 +49,12 @@ def _title(process: psutil.Process) -> str:
 
 def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulation) -> None:
     first = simulation.start("--set", "execution.keep_paused_s=1")
-    wait_for(first, simulation.num_clips)
+    wait_until(simulation.num_clips, first)
     assert simulation.ask("status")["phase"] == "running"
 
     simulation.ask("pause")
-    wait_for(first, lambda: simulation.ask("status")["phase"] == "paused")
-    wait_for(first, lambda: not actors_of(first))  # their GPUs are free
+    wait_until(lambda: simulation.ask("status")["phase"] == "paused", first)
+    wait_until(lambda: not actors_of(first), first)  # their GPUs are free
     paused_at = simulation.commits()
     time.sleep(2)
     assert simulation.commits() == paused_at
@@ -61,7 +62,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
 
     simulation.ask("set", "--priority", "9", "--limit", "render=1", "--limit", "assembly=1")
     simulation.ask("resume")
-    wait_for(first, lambda: simulation.num_clips() >= 2 + len(_motion(paused_at)))
+    wait_until(lambda: simulation.num_clips() >= 2 + len(_motion(paused_at)), first)
     told = simulation.ask("status")
     assert (told["control"]["priority"], told["control"]["limits"]["render"]) == (9, 1)
     assert len(actors_of(first)) <= 2  # of three configured
@@ -74,7 +75,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
 
     simulation.ask("set", "--limit", "render=2")
     second = simulation.start()
-    wait_for(second, lambda: simulation.num_clips() > len(_motion(drained)))
+    wait_until(lambda: simulation.num_clips() > len(_motion(drained)), second)
     simulation.ask("cancel", "--now")
     assert end_of(second).startswith("CANCELLED|Cancelled|")
     assert drained.items() <= simulation.commits().items()
@@ -119,7 +120,7 @@ def test_a_window_that_closes_in_the_middle_cuts_no_unit_and_the_next_night_goes
 def test_a_run_that_is_terminated_stops_its_ray_and_frees_its_job(simulation: Simulation) -> None:
     """What a cancel in the Prefect UI does to the process."""
     run = simulation.start()
-    wait_for(run, simulation.num_clips)
+    wait_until(simulation.num_clips, run)
     family = psutil.Process(run.pid).children(recursive=True)
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=300)
