@@ -22,10 +22,11 @@ from storyreel.flows.job.stages import STAGES
 from storyreel.flows.plans.plan import JobPlan, make_plan
 from storyreel.flows.plans.rates import StageMeter, StageRate
 from storyreel.flows.run.shards import stages_of
-from storyreel.stages.output.commits import Commit, read_commit, read_progress
+from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +72,11 @@ def read_units(job: Job, config: RenderConfig) -> dict[str, list[Commit[Any]]]:
     units: dict[str, list[Commit[Any]]] = {name: [] for name in STAGES.names}
     for shard in job.shards:
         for stage in stages_of(job, shard, config):
-            done = read_progress(job.output, stage.spec.name, shard).done
+            found = UnitRecords.find(job.output, stage.spec.name, shard)
             units[stage.spec.name] += [
-                read_commit(job.output, work.unit, stage.spec.record)
+                found.commit(work.unit.name, stage.spec.record)
                 for work in stage.units()
-                if work.unit.name in done
+                if work.unit.name in found.done
             ]
     return units
 

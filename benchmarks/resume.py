@@ -18,10 +18,11 @@ from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job, open_job, read_job
 from storyreel.flows.job.stages import STAGES
 from storyreel.flows.views.summary import summarize
-from storyreel.stages.output.commits import Commit, UnitId, commit, read_progress
+from storyreel.stages.output.commits import Commit, UnitId, commit
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Film, Story
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 FRAMES = 480
 """Frames of a film: a minute at 8 frames per second."""
@@ -72,7 +73,7 @@ def scan(folder: Path) -> dict[str, float]:
     lap("find unfinished shards")
     for shard in unfinished:
         for stage in STAGES.names:
-            read_progress(output, stage, shard)
+            UnitRecords.find(output, stage, shard)
     lap("progress of their units")
     summarize(job)
     lap("summary")

@@ -40,6 +40,7 @@ from storyreel.flows.run.render import run_render
 from storyreel.flows.run.task_runs import read_task_runs
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 MAX_LAG_S = 120.0
 RENDER_STAGES = ("keyframes", "motion")
@@ -187,8 +188,12 @@ def _units_in_ui(client: Any, job: Job) -> dict[str, int]:
 
 
 def _units_done(job: Job) -> Counter[str]:
-    output = Path(job.output.url)
-    return Counter({s: len(list(output.glob(f"units/{s}/*/*.done.json"))) for s in STAGES.names})
+    return Counter(
+        {
+            stage: sum(len(UnitRecords.find(job.output, stage, s).done) for s in job.shards)
+            for stage in STAGES.names
+        }
+    )
 
 
 def draw(busy: dict[int, float]) -> Image.Image:

@@ -1,9 +1,14 @@
 """When the units of a finished job were at work, read from its commit records."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from storyreel.flows.job.job import read_job
+from storyreel.stages.output.commits import Commit
+from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +37,10 @@ class Efficiency:
 
 def read_work(output: Path, stages: Iterable[str]) -> list[Work]:
     """The units of some stages of a job on a local disk, by when they ended."""
-    paths = (path for s in stages for path in output.glob(f"units/{s}/*/*.done.json"))
-    return sorted((_read(path) for path in paths), key=lambda work: work.end)
+    job = read_job(Output(str(output)))
+    found = (UnitRecords.find(job.output, stage, s) for stage in stages for s in job.shards)
+    commits = (units.commit(name, dict) for units in found for name in units.done)
+    return sorted(map(_work_of, commits), key=lambda work: work.end)
 
 
 def measure(work: list[Work], num_actors: int) -> Efficiency:
@@ -50,7 +57,5 @@ def measure(work: list[Work], num_actors: int) -> Efficiency:
     )
 
 
-def _read(path: Path) -> Work:
-    commit = json.loads(path.read_text())
-    end = path.stat().st_mtime
-    return Work(worker=commit["worker"], start=end - commit["seconds"], end=end)
+def _work_of(made: Commit[Any]) -> Work:
+    return Work(worker=made.worker, start=made.ended_at - made.seconds, end=made.ended_at)

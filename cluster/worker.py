@@ -119,4 +119,5 @@ class Worker:
             seconds=time.perf_counter() - start,
             hardware=hardware_class(),
             fingerprint=work.fingerprint,
+            ended_at=time.time(),
         )

@@ -8,13 +8,13 @@ from storyreel.cluster.errors import ErrorClass
 from storyreel.flows.job.generations import Ended, GivenUp, complete_opening, open_again
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
-from storyreel.flows.job.stage_table import StageTable
+from storyreel.flows.job.stage_table import FAILURES, StageTable
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.commits import read_failure, read_progress
-from storyreel.stages.output.manifests import STORIES, manifest_path, read_manifest
-from storyreel.stages.output.records import Story
+from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
+from storyreel.stages.output.records import Failure, Story
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +86,18 @@ def _quarantined(job: Job) -> dict[str, list[GivenUp]]:
 
 
 def _given_up(job: Job) -> Iterator[GivenUp]:
+    unfinished = {*job.unfinished()}
     for shard in job.shards:
+        if shard not in unfinished and not _has_failures(job, shard):
+            continue
         for stage in job.stages.names:
-            for name in sorted(read_progress(job.output, stage, shard).failed):
-                failure = read_failure(job.output, stage, shard, name)
-                yield GivenUp(shard=shard, name=name, failure=failure)
+            units = UnitRecords.find(job.output, stage, shard)
+            for name in sorted(units.failed):
+                yield GivenUp(shard=shard, name=name, failure=units.failure(name))
+
+
+def _has_failures(job: Job, shard: Shard) -> bool:
+    return bool(read_manifest(job.output, manifest_path(FAILURES, shard), Failure))
 
 
 def _ended(unit: GivenUp) -> Ended:

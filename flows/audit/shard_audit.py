@@ -14,20 +14,11 @@ from storyreel.flows.job.generations import Ended
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed, removed_path
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, UnitOf
-from storyreel.stages.output.attempts import unit_tried
-from storyreel.stages.output.commits import (
-    COMMITTED,
-    FAILED,
-    Progress,
-    UnitId,
-    folder,
-    read_commit,
-    read_failure,
-    read_progress,
-)
+from storyreel.stages.output.commits import folder
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Failure, File, Story, files_of
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import PACK, UnitRecords, is_record, pack_path
 
 READERS = 8
 """Files that are read at the same time."""
@@ -53,9 +44,7 @@ class ShardAudit:
         self._shard = shard
         self._audit = audit
         self._known = known
-        self._progress: dict[str, Progress] = {
-            name: read_progress(job.output, name, shard) for name in job.stages.names
-        }
+        self._units = {name: self._find_units(name) for name in job.stages.names}
         self._made: dict[str, dict[str, tuple[Any, ...]]] = {}
         """By stage and unit, the records that were committed."""
         self._removed = self._read(
@@ -107,6 +96,16 @@ class ShardAudit:
         self._audit.problems.append(
             Problem(kind=kind, place=place, message=message, shard=shard, units=units or ())
         )
+
+    def _find_units(self, stage: str) -> UnitRecords:
+        found: UnitRecords = self._read(
+            "record",
+            pack_path(stage, self._shard),
+            partial(UnitRecords.find, self._output, stage, self._shard),
+            None,
+            lambda: (self._ended(stage, PACK),),
+        )
+        return found or UnitRecords.find_unpacked(self._output, stage, self._shard)
 
     def _read_stories(self) -> list[Story]:
         path = manifest_path(STORIES, self._shard)
@@ -175,14 +174,12 @@ class ShardAudit:
 
     def _committed(self, spec: StageSpec) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """Yield the units of a stage that are done, with their records."""
-        for name in sorted(self._progress[spec.name].done):
-            unit = UnitId(stage=spec.name, shard=self._shard, story_id=name)
+        units, fingerprint = self._units[spec.name], self._job.fingerprint
+        for name in sorted(units.done):
             made = self._read(
                 "record",
-                f"{folder(spec.name, self._shard)}/{name}{COMMITTED}",
-                partial(
-                    read_commit, self._output, unit, spec.record, fingerprint=self._job.fingerprint
-                ),
+                units.place(name),
+                partial(units.commit, name, spec.record, fingerprint=fingerprint),
                 None,
                 partial(self._remake, spec, name),
             )
@@ -207,14 +204,10 @@ class ShardAudit:
 
     def _check_failures(self, rows: list[Failure]) -> None:
         recorded: set[str] = set()
-        for name, progress in self._progress.items():
-            for unit in sorted(progress.failed):
-                failure = self._read(
-                    "record",
-                    f"{folder(name, self._shard)}/{unit}{FAILED}",
-                    partial(read_failure, self._output, name, self._shard, unit),
-                    None,
-                )
+        for units in self._units.values():
+            for unit in sorted(units.failed):
+                read = partial(units.failure, unit)
+                failure = self._read("record", units.place(unit), read, None)
                 recorded |= {failure.story_id} if failure else set()
         for story_id in sorted(recorded ^ {row.story_id for row in rows}):
             place = manifest_path(FAILURES, self._shard)
@@ -228,7 +221,7 @@ class ShardAudit:
         for spec in self._job.stages:
             units = of_shots if spec.unit_of is UnitOf.SHOT else story_ids
             place = folder(spec.name, self._shard)
-            check_orphans(self._audit, self._output, place, partial(_is_record_of, units))
+            check_orphans(self._audit, self._output, place, partial(is_record, units))
 
     def _check_files(self) -> None:
         """Read all files of done units, and look for files in their folders that no record names.
@@ -265,7 +258,7 @@ class ShardAudit:
         if story_id in self._removed:
             sources = (self._job.stages[source] for source in spec.made_from)
             for source in (source for source in sources if source.intermediate):
-                done = sorted(self._progress[source.name].done)
+                done = sorted(self._units[source.name].done)
                 of_story = (unit for unit in done if source.story_of(unit) == story_id)
                 units += [self._ended(source.name, unit) for unit in of_story]
         return (*units, *self._given_up(story_id))
@@ -275,7 +268,7 @@ class ShardAudit:
         return tuple(
             self._ended(spec.name, unit)
             for spec in self._job.stages
-            for unit in sorted(self._progress[spec.name].failed)
+            for unit in sorted(self._units[spec.name].failed)
             if story_id in (None, spec.story_of(unit))
         )
 
@@ -298,14 +291,6 @@ def read_files(audit: Audit, output: Output, files: Iterable[File]) -> Iterator[
             audit.num_files += 1
             if message:
                 yield path, message
-
-
-def _is_record_of(units: set[str], name: str) -> bool:
-    """True if a file in the folder of a stage's records is of one of these units."""
-    for end in (COMMITTED, FAILED):
-        if name.endswith(end):
-            return name.removesuffix(end) in units
-    return unit_tried(name) in units
 
 
 def check_orphans(

@@ -7,14 +7,15 @@ lists the units whose records are to be removed, until they are: the next run co
 was interrupted.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.commits import forgive
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import forgive
 
 GENERATIONS = "generations.json"
 
@@ -30,7 +31,10 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """Identifies a unit that is done or has failed."""
+    """Identifies a unit that is done or has failed.
+
+    The name `packed.parquet` is that of all units of the stage whose packed records are damaged.
+    """
 
     stage: str
     shard: str
@@ -68,8 +72,11 @@ def complete_opening(output: Output) -> None:
     state = _read(output)
     if not state.forgiven:
         return
+    names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for unit in state.forgiven:
-        forgive(output, unit.stage, _shard(unit.shard), unit.name)
+        names[unit.stage, unit.shard].append(unit.name)
+    for (stage, shard), units in names.items():
+        forgive(output, stage, _shard(shard), units)
     _write(output, replace(state, forgiven=()))
 
 

@@ -12,11 +12,11 @@ from operator import attrgetter
 from typing import Any
 
 from storyreel.flows.job.config import RenderConfig
-from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Failure, Story, Storyboard
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 from storyreel.stages.units import StageFactory
 
 FAILURES = "failures"
@@ -228,8 +228,8 @@ class ShardContext:
         sources = {story.story_id: story for story in self.rows(STORIES)}
         first: dict[str, Failure] = {}
         for stage in self.stages.names:
-            for name in sorted(read_progress(self.output, stage, self.shard).failed):
-                failure = read_failure(self.output, stage, self.shard, name)
+            units = UnitRecords.find(self.output, stage, self.shard)
+            for failure in units.map(units.failure, sorted(units.failed)):
                 story = sources[failure.story_id]
                 located = replace(
                     failure, source_file=story.source_file, source_row=story.source_row

@@ -21,10 +21,10 @@ from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTable, UnitOf
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.commits import read_failure, read_progress
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 STATUS = "status.json"
 
@@ -238,10 +238,10 @@ def _count_finished(job: Job, shard: Shard, census: Census) -> None:
 
 def _count_unfinished(job: Job, shard: Shard, census: Census) -> None:
     for stage in job.stages.names:
-        progress = read_progress(job.output, stage, shard)
-        census.done[stage] += len(progress.done)
-        for name in sorted(progress.failed):
-            census.note_failure(read_failure(job.output, stage, shard, name))
+        units = UnitRecords.find(job.output, stage, shard)
+        census.done[stage] += len(units.done)
+        for failure in units.map(units.failure, sorted(units.failed)):
+            census.note_failure(failure)
     shots = manifest_path(SHOTS, shard)
     if job.output.exists(shots):
         census.note_shots(shard, _num_rows(job.output, shots), job.size_of(shard))

@@ -5,8 +5,9 @@ what is done; the units that are neither done nor given up are handed to a pool.
 """
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -16,19 +17,10 @@ from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import remove_unrecorded
 from storyreel.flows.job.stage_table import FAILURES, ShardContext, StageSpec
-from storyreel.stages.output.commits import (
-    Progress,
-    UnitId,
-    read_attempts,
-    read_commit,
-    read_failure,
-    read_progress,
-)
+from storyreel.stages.output.commits import UnitId, read_attempts
 from storyreel.stages.output.manifests import Shard, manifest_path, write_manifest
 from storyreel.stages.output.records import Failure
-
-READERS = 16
-"""Records of finished units that are read at a time."""
+from storyreel.stages.output.unit_records import UnitRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +61,11 @@ class StageOfShard:
     def seal(self, records: Iterable[Any]) -> None:
         """Write the manifests from the records of all units; the last stage writes the failures.
 
-        A manifest that exists is complete, so the one that `is_sealed` looks for comes last.
+        A manifest that exists is complete, so the one that `is_sealed` looks for comes last. The
+        records of the units are packed before, for nobody looks at a sealed stage again.
         """
         made = list(records)
+        UnitRecords.find(self.context.output, self.spec.name, self.shard).pack()
         failures = self.context.failures() if self.is_last else []
         remove_unrecorded(self.context, failures)
         for manifest in self.spec.manifests:
@@ -133,38 +127,28 @@ def render_stage(stage: StageOfShard, runner: UnitRunner) -> bool:
 def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iterator[Any]:
     """The records, or the failure, of every unit; units that are left are submitted first."""
     output, name = stage.context.output, stage.spec.name
-    progress = read_progress(output, name, stage.shard)
+    found = UnitRecords.find(output, name, stage.shard)
     later_first = -stage.context.stages.names.index(name)  # films before the next keyframes
-    ended = progress.ended
     submitted: dict[Future[Any], UnitId] = {}
     for order, work in enumerate(units):
         unit = work.unit
-        if unit.name not in ended:
-            attempts = read_attempts(output, unit, progress.attempted.get(unit.name))
+        if unit.name not in found.ended:
+            attempts = read_attempts(output, unit, found.attempted.get(unit.name))
             priority = (stage.shard.index, later_first, order)
             submitted[runner.submit(replace(work, attempts=attempts), priority)] = unit
-    ended_units = [work.unit for work in units if work.unit.name in ended]
-    yield from _ended_before(stage, ended_units, progress)
+    ended = [work.unit.name for work in units if work.unit.name in found.ended]
+    yield from found.map(partial(_ended_before, stage, found), ended)
     for future in _as_done(submitted):
         result = future.result()
         runner.ended(submitted[future], result)
         yield result
 
 
-def _ended_before(stage: StageOfShard, units: list[UnitId], progress: Progress) -> Iterator[Any]:
-    """Read the records, or the failures, of the units that earlier runs have finished.
-
-    Several at a time: an object store takes tens of milliseconds for each.
-    """
-    output, name, fingerprint = stage.context.output, stage.spec.name, stage.context.fingerprint
-
-    def read(unit: UnitId) -> Any:
-        if unit.name in progress.done:
-            return read_commit(output, unit, stage.spec.record, fingerprint=fingerprint).records
-        return read_failure(output, name, stage.shard, unit.name)
-
-    with ThreadPoolExecutor(READERS, thread_name_prefix="records") as readers:
-        yield from readers.map(read, units)
+def _ended_before(stage: StageOfShard, found: UnitRecords, name: str) -> Any:
+    """Read the records, or the failure, of a unit that an earlier run has finished."""
+    if name in found.failed:
+        return found.failure(name)
+    return found.commit(name, stage.spec.record, fingerprint=stage.context.fingerprint).records
 
 
 def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:

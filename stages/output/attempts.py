@@ -123,11 +123,6 @@ def excuse(output: Output, unit: str, last: int, attempts: int) -> None:
         output.publish(_path(unit, last), content)
 
 
-def unit_tried(name: str) -> str | None:
-    """Return the unit that an attempt record is of, by its file name; `None` for other files."""
-    return next(iter(last_attempts([name])), None)
-
-
 def last_attempts(names: Iterable[str]) -> dict[str, int]:
     """Return the units with attempt records among the names in a folder, each with its last number.
 

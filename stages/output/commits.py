@@ -5,13 +5,10 @@ done. Attempts are recorded before a unit is sent to a worker, so that a unit th
 flow is not tried for ever.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from storyreel.stages.errors import InputError
 from storyreel.stages.output.attempts import (
-    UNIT_NAME,
     Begun,
     begin,
     count_attempts,
@@ -20,7 +17,7 @@ from storyreel.stages.output.attempts import (
     settle,
 )
 from storyreel.stages.output.copies import earlier_copies
-from storyreel.stages.output.manifests import Shard, check_fingerprint
+from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure, files_of, to_json
 from storyreel.stages.output.storage import Output
 
@@ -61,6 +58,7 @@ class Commit(Generic[R]):
         seconds: duration of the stage's call in the last attempt.
         hardware: hardware class of the worker (see `stages.hardware`).
         fingerprint: that of the job that the unit belongs to; "" if it was not recorded.
+        ended_at: when that attempt ended, in seconds since the epoch; 0 if it was not recorded.
     """
 
     records: tuple[R, ...]
@@ -69,6 +67,7 @@ class Commit(Generic[R]):
     seconds: float
     hardware: str
     fingerprint: str = ""
+    ended_at: float = 0.0
 
 
 def folder(stage: str, shard: Shard) -> str:
@@ -127,36 +126,17 @@ def is_committed(output: Output, unit: UnitId) -> bool:
     return output.exists(_path(unit, COMMITTED))
 
 
-def read_commit(
-    output: Output, unit: UnitId, record: type[R], *, fingerprint: str | None = None
-) -> Commit[R]:
-    """Read the commit record of a finished unit, which made records of class `record`.
+def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:
+    """Read the commit record of a unit of this run, which made records of class `record`.
 
-    Args:
-        fingerprint: refuse a commit record that was written for another job than this one.
+    Those of earlier runs may be packed (see `unit_records`).
 
     Raises:
         FileNotFoundError: there is no such commit record.
-        InputError: it is damaged, or of another record class or job.
+        InputError: it is damaged, or of another record class.
     """
     kind: type[Commit[R]] = Commit[record]  # type: ignore[valid-type]
-    made = output.read_record(path := _path(unit, COMMITTED), kind)
-    if fingerprint is not None:
-        try:
-            check_fingerprint(made.fingerprint, fingerprint)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-    return made
-
-
-def read_failure(output: Output, stage: str, shard: Shard, name: str) -> Failure:
-    """Read why the unit of that name has failed.
-
-    Raises:
-        FileNotFoundError: there is no such record.
-        InputError: it is damaged.
-    """
-    return output.read_record(f"{folder(stage, shard)}/{name}{FAILED}", Failure)
+    return output.read_record(_path(unit, COMMITTED), kind)
 
 
 def last_attempt(output: Output, unit: UnitId) -> int | None:
@@ -168,52 +148,10 @@ def read_attempts(output: Output, unit: UnitId, last: int | None) -> int:
     """Read how many attempts of a unit count.
 
     Args:
-        last: number of its last attempt record (`Progress.attempted`); `None` if it has none.
+        last: number of its last attempt record; `None` if it has none.
 
     Raises:
         FileNotFoundError: there is no such record.
         InputError: it is damaged.
     """
     return 0 if last is None else count_attempts(output, _path(unit, ""), last)
-
-
-def forgive(output: Output, stage: str, shard: Shard, name: str) -> None:
-    """Remove the record that a unit is done or failed, so that it is tried again."""
-    for suffix in (FAILED, COMMITTED):
-        output.remove(f"{folder(stage, shard)}/{name}{suffix}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Names of the units of a stage in a shard that are done, failed, or tried and neither.
-
-    `attempted` has for each unit the number of its last attempt record.
-    """
-
-    done: frozenset[str]
-    failed: frozenset[str]
-    attempted: Mapping[str, int]
-
-    @property
-    def ended(self) -> frozenset[str]:
-        """Names of the units that are done or failed."""
-        return self.done | self.failed
-
-
-def read_progress(output: Output, stage: str, shard: Shard) -> Progress:
-    """List the records of a stage in a shard, in one request.
-
-    A unit may have several records, if a writer was killed between two of them or came late. Then
-    done counts before failed, and failed before tried.
-    """
-    names = output.names(folder(stage, shard))
-    done = _with_suffix(names, COMMITTED)
-    failed = _with_suffix(names, FAILED) - done
-    ended = done | failed
-    attempted = {name: n for name, n in last_attempts(names).items() if name not in ended}
-    return Progress(done=done, failed=failed, attempted=attempted)
-
-
-def _with_suffix(names: Sequence[str], suffix: str) -> frozenset[str]:
-    units = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return frozenset(unit for unit in units if UNIT_NAME.fullmatch(unit))

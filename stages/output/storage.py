@@ -12,8 +12,9 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
@@ -189,6 +190,15 @@ class Output:
         """Remove a file if it exists."""
         target = self._path(path)
         self._patiently(lambda: _unless_missing(self._filesystem.rm_file, target))
+
+    def remove_all(self, paths: Iterable[str]) -> None:
+        """Remove files if they exist; object stores remove many in one request."""
+        targets = [self._path(path) for path in paths]
+        if self._local:
+            for target in targets:
+                self._patiently(partial(_unless_missing, self._filesystem.rm_file, target))
+        elif targets:
+            self._patiently(lambda: _unless_missing(self._filesystem.rm, targets))
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder and its content if it exists."""

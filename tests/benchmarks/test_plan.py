@@ -10,6 +10,7 @@ import pytest
 from benchmarks.plan import Outcome, hold
 from storyreel.stages.output.storage import Output
 from tests.flows.inline import lay_out, render_inline
+from tests.records import commit_records, replace_record
 
 
 @pytest.fixture
@@ -24,11 +25,11 @@ def output(tmp_path: Path) -> Output:
 def take(output: Output, spread: float, slower: float = 1.0) -> None:
     """Let units take about a second, by chance; those of the last ten stories are slower."""
     chance = random.Random(1)
-    for path in sorted(Path(output.url).glob("units/*/*/*.done.json")):
-        factor = slower if path.name >= "s030" else 1.0
-        commit = json.loads(path.read_text())
-        commit["seconds"] = factor * math.exp(chance.gauss(0, spread))
-        path.write_text(json.dumps(commit))
+    for path, content in commit_records(Path(output.url)).items():
+        factor = slower if Path(path).name >= "s030" else 1.0
+        seconds = factor * math.exp(chance.gauss(0, spread))
+        changed = json.dumps(json.loads(content) | {"seconds": seconds})
+        replace_record(Path(output.url), path, changed)
 
 
 def motion(output: Output, sample_size: int) -> Outcome:

@@ -19,6 +19,7 @@ from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.storage import Output, checksum
 from tests.chaos.stages import Trouble, noted
 from tests.chaos.starter import MARK
+from tests.records import commit_records
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,10 +150,11 @@ class Scene:
 
     def attempts(self) -> dict[str, int]:
         """How often the units that are done were tried, as their commit records say."""
-        records = self.output.glob(f"units/*/*/*{COMMITTED}")
         return {
-            f"{path.parts[-3]}/{path.name.removesuffix(COMMITTED)}": read_attempts(path)
-            for path in records
+            f"{Path(path).parts[-3]}/{path.removesuffix(COMMITTED).rpartition('/')[2]}": json.loads(
+                content
+            )["attempts"]
+            for path, content in commit_records(self.output).items()
         }
 
     def pictures(self) -> dict[str, str]:
@@ -194,12 +196,6 @@ class Scene:
             self.flow.kill()
         for process in self.processes():
             process.kill()
-
-
-def read_attempts(record: Path) -> int:
-    """What a commit record says of the attempts at its unit."""
-    attempts: int = json.loads(record.read_text())["attempts"]
-    return attempts
 
 
 def wait_until(condition: Callable[[], Any], what: str, scene: Scene | None = None) -> Any:

@@ -20,6 +20,7 @@ from storyreel.flows.run import prefect_server
 from storyreel.flows.run.render import run_render
 from storyreel.flows.views import artifacts
 from storyreel.stages.output.storage import Output
+from tests.records import commit_records
 
 EVENING = datetime(2026, 1, 10, 22, tzinfo=UTC)
 MORNING = datetime(2026, 1, 11, 6, tzinfo=UTC)
@@ -40,7 +41,7 @@ def night_clock(output: Path, night_s: float) -> Callable[[], datetime]:
 
 
 def count_clips(output: Path) -> int:
-    return len(list(output.glob("units/motion/*/*.done.json")))
+    return len(commit_records(output, "motion"))
 
 
 def main() -> None:

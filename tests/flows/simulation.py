@@ -15,6 +15,7 @@ from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Clip, Failure, Film
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT
+from tests.records import commit_records
 
 NUM_STORIES = 6
 
@@ -55,13 +56,12 @@ class Simulation:
         told: dict[str, Any] = json.loads(result.stdout)
         return told
 
-    def commits(self) -> dict[str, bytes]:
+    def commits(self) -> dict[str, str]:
         """The commit records, by their paths."""
-        paths = sorted(self.output.glob("units/*/*/*.done.json"))
-        return {str(path.relative_to(self.output)): path.read_bytes() for path in paths}
+        return commit_records(self.output)
 
     def num_clips(self) -> int:
-        return sum(path.startswith("units/motion") for path in self.commits())
+        return len(commit_records(self.output, "motion"))
 
     def check_complete(self) -> None:
         """Every story has its film, from clips that were rendered once, at the first attempt."""

@@ -18,6 +18,7 @@ from tests.cluster.nodes import free_port
 from tests.flows.conftest import ROOT, STORIES, wait_until
 from tests.flows.server import Server, serving
 from tests.flows.simulation import NUM_STORIES, Simulation, end_of
+from tests.records import commit_records
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -69,11 +70,11 @@ def test_a_render_goes_on_while_the_server_is_killed_and_the_ui_is_right_again(
     stories.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with serving(tmp_path) as server:
         run = server.submit(stories, "job", tiny_config)
-        units = server.films / "job" / "units"
-        server.wait_for(lambda: list(units.glob("keyframes/*/*.done.json")))
-        before = len(list(units.glob("*/*/*.done.json")))
+        output = server.films / "job"
+        server.wait_for(lambda: commit_records(output, "keyframes"))
+        before = len(commit_records(output))
         _keep_killing(server, time.monotonic() + OUTAGE_S)
-        assert len(list(units.glob("*/*/*.done.json"))) > before
+        assert len(commit_records(output)) > before
 
         ended = server.wait_until_final(run)
         assert ended["state_type"] == "COMPLETED", ended["state"]

@@ -23,6 +23,7 @@ from storyreel.stages.output.records import Film
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import wait_until
 from tests.flows.simulation import NUM_STORIES, Simulation, end_of
+from tests.records import commit_records
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -85,7 +86,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
     simulation.check_complete()
 
 
-def _motion(commits: dict[str, bytes]) -> list[str]:
+def _motion(commits: dict[str, str]) -> list[str]:
     return [path for path in commits if path.startswith("units/motion")]
 
 
@@ -100,10 +101,10 @@ def test_a_window_that_closes_in_the_middle_cuts_no_unit_and_the_next_night_goes
     assert "stories carried over; the window opens 2026-01-11 22:00 UTC" in told
     assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
     morning = float((simulation.folder / "morning").read_text())
-    clips = list(simulation.output.glob("units/motion/*/*.done.json"))
+    clips = [json.loads(clip) for clip in commit_records(simulation.output, "motion").values()]
     assert clips
     # A clip takes two seconds, give or take; one that starts a second before cannot be over.
-    started = [path.stat().st_mtime - json.loads(path.read_text())["seconds"] for path in clips]
+    started = [clip["ended_at"] - clip["seconds"] for clip in clips]
     assert max(started) < morning - 1.0
     after_first = simulation.commits()
 

@@ -40,11 +40,11 @@ from storyreel.stages.output.commits import (
     commit_failure,
     read_attempts,
     read_commit,
-    read_failure,
 )
 from storyreel.stages.output.manifests import Shard, read_manifest, write_manifest
 from storyreel.stages.output.records import Clip, Failure, Film, Story
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 from storyreel.stages.pictures import decode_reference
 from tests.stages.input.apart import read_apart
 
@@ -349,8 +349,11 @@ READERS: dict[str, Callable[[Output], object]] = {
     "units/films/00000-of-00001/fox.attempt-0001.json": (
         lambda output: read_attempts(output, UNIT, 1)
     ),
-    "units/films/00000-of-00001/fox.failed.json": lambda output: read_failure(
-        output, "films", SHARD, "fox"
+    "units/films/00000-of-00001/fox.failed.json": (
+        lambda output: UnitRecords.find(output, "films", SHARD).failure("fox")
+    ),
+    "units/films/00000-of-00001/packed.parquet": (
+        lambda output: UnitRecords.find(output, "films", SHARD).commit("fox", Film)
     ),
     "manifests/clips/00000-of-00001.parquet": lambda output: read_manifest(
         output, "manifests/clips/00000-of-00001.parquet", Clip
@@ -416,7 +419,7 @@ def test_a_failure_of_others_never_names_a_place_outside(story_id: str, path: st
         )
         try:
             commit_failure(output, UNIT, failure)
-            read = read_failure(output, "films", SHARD, "fox")
+            read = UnitRecords.find(output, "films", SHARD).failure("fox")
         except ValueError:
             return
         assert not read.story_id or valid_id(read.story_id)

@@ -1,6 +1,6 @@
 """What is damaged is made again, also where what it was made from was let go."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -9,7 +9,9 @@ from storyreel.flows.audit.repair import open_for_repair
 from storyreel.flows.audit.verify import verify
 from storyreel.flows.job.retention import remove_finished_intermediates
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import PACK
 from tests.flows.inline import PANELS, lay_out, render_inline
+from tests.records import replace_record
 
 UNITS = "units/{stage}/00000-of-00001/{name}.done.json"
 
@@ -35,7 +37,11 @@ def output(tmp_path: Path) -> Output:
     ],
 )
 def test_a_film_is_not_lost_because_its_pictures_were_let_go(place: str, output: Output) -> None:
-    output.publish(place, b"damaged")
+    if place.endswith(".json"):
+        replace_record(Path(output.url), place, "damaged")
+        place = f"{PurePosixPath(place).parent}/{PACK}"
+    else:
+        output.publish(place, b"damaged")
 
     def misses_its_pictures(work: Work) -> bool:
         if work.unit.stage == "motion":

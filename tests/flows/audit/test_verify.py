@@ -19,6 +19,7 @@ from storyreel.stages.output.manifests import manifest_path, read_manifest, writ
 from storyreel.stages.output.records import Film
 from storyreel.stages.output.storage import Output
 from tests.flows.inline import lay_out, render_inline
+from tests.records import commit_records, replace_record
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,10 @@ def write(path: str, content: bytes) -> Callable[[Path], object]:
     return change
 
 
+RECORD = "units/films/00000-of-00003/s000.done.json"
+PACKED = "units/films/00000-of-00003/packed.parquet"
+
+
 def shard(index: int, table: str) -> str:
     return f"manifests/{table}/{index:05d}-of-00003.parquet"
 
@@ -87,8 +92,13 @@ def mix_manifests(job: Path) -> None:
 
 
 def mix_commits(job: Path) -> None:
-    path = job / "units/films/00000-of-00003/s000.done.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "fingerprint": "of another look"}))
+    made = json.loads(commit_records(job, "films")[RECORD])
+    replace_record(job, RECORD, json.dumps(made | {"fingerprint": "of another look"}))
+
+
+def edit_record(path: str, content: str | None) -> Callable[[Path], object]:
+    """Change a packed record."""
+    return lambda job: replace_record(job, path, content)
 
 
 OTHER_COUNT = "manifests/films/00000-of-00007.parquet"
@@ -109,15 +119,16 @@ DAMAGES: list[tuple[Callable[[Path], object], str, str]] = [
         "orphan",
         "units/motion/00000-of-00003/s000.0009.done.json",
     ),
+    (edit_record(RECORD, "[]"), "record", PACKED),
+    (edit_record(RECORD, None), "accord", shard(0, "films")),
     (
-        write("units/films/00000-of-00003/s000.done.json", b"[]"),
-        "record",
-        "units/films/00000-of-00003/s000.done.json",
+        edit_record("units/motion/00001-of-00003/s003.0001.failed.json", None),
+        "accord",
+        shard(1, "failures"),
     ),
-    (remove("units/films/00000-of-00003/s000.done.json"), "accord", shard(0, "films")),
-    (remove("units/motion/00001-of-00003/s003.0001.failed.json"), "accord", shard(1, "failures")),
+    (write(PACKED, b"PAR1"), "record", PACKED),
     (mix_manifests, "manifest", shard(0, "films")),
-    (mix_commits, "record", "units/films/00000-of-00003/s000.done.json"),
+    (mix_commits, "record", PACKED),
     (remove(shard(1, "keyframes")), "seal", shard(1, "keyframes")),
     (write(shard(1, "clips"), b"PAR1"), "manifest", shard(1, "clips")),
     (remove(shard(2, "failures")), "unfinished", "00002-of-00003"),

@@ -22,6 +22,7 @@ from storyreel.stages.output.storage import Output
 from tests.cluster.nodes import free_port
 from tests.flows.browser import browser
 from tests.flows.server import Server, log_in, serving, stop
+from tests.records import commit_records
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -188,7 +189,7 @@ def test_a_priority_that_changes_while_a_job_runs_changes_which_is_next(
     said = server.storyreel("schedule", "--cron", "0 0 * * *", *zone)
     deployment = said.splitlines()[0].rsplit("/", 1)[-1]
     night = server.api("POST", f"/deployments/{deployment}/create_flow_run")
-    server.wait_for(lambda: list(server.films.glob("goes-on/units/prompts/*/*.done.json")))
+    server.wait_for(lambda: commit_records(server.films / "goes-on", "prompts"))
     server.storyreel("set", str(server.films / "goes-on"), "--priority", "1")
     server.storyreel("set", str(server.films / "overtakes"), "--priority", "9")
     ended = server.wait_until_final(night["id"])
@@ -205,7 +206,7 @@ def test_a_stop_in_the_middle_leaves_no_process_and_the_next_start_goes_on(
 ) -> None:
     with serving(tmp_path) as first:
         run = first.submit(stories, "stopped", tiny_config)
-        first.wait_for(lambda: list(first.films.glob("stopped/units/keyframes/*/*.done.json")))
+        first.wait_for(lambda: commit_records(first.films / "stopped", "keyframes"))
         assert stop(first.process) == []
     with serving(tmp_path) as second:
         ended = second.wait_until_final(run)

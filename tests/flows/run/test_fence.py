@@ -12,10 +12,11 @@ from storyreel.cluster.errors import PoolEndedError
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.work import Work
 from storyreel.flows.job.lock import LockRecord, held
-from storyreel.stages.output.commits import UnitId, read_attempts, read_progress
+from storyreel.stages.output.commits import UnitId, read_attempts
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import File, to_json
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 SHARD = Shard(index=0, count=1)
 
@@ -56,6 +57,6 @@ def test_a_run_that_lost_its_lock_commits_nothing(fails: bool, tmp_path: Path) -
         with pytest.raises(PoolEndedError, match="was taken over by the other run"):
             future.result(120)
         pool.close()
-    progress = read_progress(output, "films", SHARD)
-    assert (progress.done, progress.failed, progress.attempted) == (set(), set(), {"fox": 1})
+    found = UnitRecords.find(output, "films", SHARD)
+    assert (found.done, found.failed, found.attempted) == (set(), set(), {"fox": 1})
     assert read_attempts(output, unit, 1) == 1

@@ -7,12 +7,9 @@ from storyreel.stages.output.commits import (
     UnitId,
     begin_attempt,
     commit,
-    commit_failure,
     last_attempt,
     read_attempts,
     read_commit,
-    read_failure,
-    read_progress,
 )
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure, Shot, ShotKind
@@ -56,31 +53,8 @@ def test_a_commit_holds_what_the_unit_made_and_how_often_it_was_tried(output: Ou
     assert read_commit(output, unit(1), Shot) == made
 
 
-def test_progress_tells_done_given_up_and_tried_units_apart(output: Output) -> None:
-    for index in range(4):
-        begin_attempt(output, unit(index), 1)
-    made = Commit(records=(SHOT,), attempts=1, worker="w", seconds=1.0, hardware="cpu")
-    commit(output, unit(0), made, Shot)
-    commit_failure(output, unit(1), FAILURE)
-    progress = read_progress(output, "motion", SHARD)
-    assert progress.done == {"fox.0000"}
-    assert progress.failed == {"fox.0001"}
-    assert progress.attempted == {"fox.0002": 1, "fox.0003": 1}
-
-
 def test_attempts_are_known_to_a_run_that_comes_after_a_crash(output: Output) -> None:
     begin_attempt(output, unit(2), 1)
     begin_attempt(output, unit(2), 2)
     assert last_attempt(output, unit(2)) == 2
     assert read_attempts(output, unit(2), 2) == 2
-
-
-def test_a_failure_comes_back_as_it_was(output: Output) -> None:
-    commit_failure(output, unit(1), FAILURE)
-    assert read_failure(output, "motion", SHARD, "fox.0001") == FAILURE
-
-
-def test_a_story_whose_name_ends_like_a_shot_is_not_taken_for_one(output: Output) -> None:
-    story = UnitId(stage="keyframes", shard=SHARD, story_id="fox.0001")
-    begin_attempt(output, story, 1)
-    assert not read_progress(output, "motion", SHARD).attempted
