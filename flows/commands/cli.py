@@ -23,6 +23,7 @@ app = typer.Typer(
 
 COMMANDS = (
     render.render,
+    render.continue_,
     render.plan,
     render.storyboard,
     steer.status,

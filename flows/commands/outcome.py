@@ -20,6 +20,18 @@ def continue_job(job: "Job", config: "RenderConfig", sample_size: int = 0) -> st
     return run_job(job, config) if due else None
 
 
+def render_and_report(job: "Job", config: "RenderConfig", sample_size: int = 0) -> None:
+    """Render what is left of a job, after approval if it has a sample, and print the outcome.
+
+    Raises:
+        typer.Exit: with code 1 if a story has failed.
+    """
+    message = continue_job(job, config, sample_size)
+    if job.unfinished() and decide_at_terminal(job):
+        message = run_job(job, config)
+    report_outcome(job, message)
+
+
 def run_job(job: "Job", config: "RenderConfig") -> str | None:
     """Run the render flow on a job; the message of its final state."""
     from storyreel.flows.run.render import run_render

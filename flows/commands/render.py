@@ -12,17 +12,13 @@ from storyreel.flows.commands.options import (
     AsJson,
     ConfigName,
     InputUrl,
+    JobUrl,
     Limit,
     OutputUrl,
     Overrides,
     Profile,
 )
-from storyreel.flows.commands.outcome import (
-    continue_job,
-    decide_at_terminal,
-    report_outcome,
-    run_job,
-)
+from storyreel.flows.commands.outcome import render_and_report
 
 
 def render(
@@ -58,10 +54,19 @@ def render(
         sample_size=sample or 0,
         replace=discard_other_job,
     )
-    message = continue_job(job, config, sample or 0)
-    if job.unfinished() and decide_at_terminal(job):
-        message = run_job(job, config)
-    report_outcome(job, message)
+    render_and_report(job, config, sample or 0)
+
+
+def continue_(output_url: JobUrl, overrides: Overrides = None) -> None:
+    """Render what is left of the job at OUTPUT, without its input.
+
+    `render` does the same, and reads the input again if it was changed.
+    """
+    from storyreel.flows.job.job import read_config, read_laid_out_job
+    from storyreel.stages.output.storage import Output
+
+    output = Output(output_url)
+    render_and_report(read_laid_out_job(output), read_config(output, overrides or ()))
 
 
 def plan(

@@ -39,6 +39,8 @@ class JobRecord:
         operation: the other sections.
         fingerprint: hash of all of these but `operation`.
         num_stories, num_rejected, shard_size, sample_size: as of `Job`.
+        input_version: hash of all that decides which rows are read, without reading them (see
+            `reading_version`); "" if that is not known.
     """
 
     rendering_version: int
@@ -51,6 +53,7 @@ class JobRecord:
     num_rejected: int
     shard_size: int
     sample_size: int
+    input_version: str = ""
 
     def __post_init__(self) -> None:
         """Check the counts: anybody who can write at an output could have made the file."""
@@ -66,7 +69,9 @@ class JobRecord:
             )
 
 
-def describe(config: RenderConfig, census: Census, sample_size: int) -> JobRecord:
+def describe(
+    config: RenderConfig, census: Census, sample_size: int, input_version: str = ""
+) -> JobRecord:
     """Return the content of `job.json` for an input and a configuration."""
     shaping: dict[str, Any] = {
         "rendering_version": RENDERING_VERSION,
@@ -82,6 +87,16 @@ def describe(config: RenderConfig, census: Census, sample_size: int) -> JobRecor
         shard_size=config.execution.stories_per_shard(census.num_stories),
         operation=config.operation(),
         sample_size=min(sample_size, census.num_stories),
+        input_version=input_version,
+    )
+
+
+def census_of(description: JobRecord) -> Census:
+    """Return the census of the input that a job was laid out from."""
+    return Census(
+        num_stories=description.num_stories,
+        num_rejected=description.num_rejected,
+        sha256=description.input_sha256,
     )
 
 
@@ -107,7 +122,8 @@ def check_no_other_job(output: Output, description: JobRecord) -> None:
     if differences := differences_from(output, description):
         raise InputError(
             f"output {output.url}: holds a different job ({'; '.join(differences)});"
-            " choose another --output, or pass --discard-other-job to delete it"
+            " choose another --output, continue it as it is with `storyreel continue`, or pass"
+            " --discard-other-job to delete it"
         )
 
 
@@ -141,7 +157,7 @@ def _with_todays_settings(there: JobRecord) -> JobRecord:
 def _differences(there: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(there, dict) and isinstance(wanted, dict):
         for name in sorted(there.keys() | wanted.keys()):
-            if name not in ("fingerprint", "operation"):
+            if name not in ("fingerprint", "operation", "input_version"):
                 inner = f"{key}.{name}" if key else name
                 yield from _differences(there.get(name), wanted.get(name), inner)
     elif there != wanted:

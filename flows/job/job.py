@@ -10,6 +10,7 @@ from storyreel.flows.job.config import OPERATION, RenderConfig, make_config
 from storyreel.flows.job.description import (
     JOB,
     JobRecord,
+    census_of,
     check_no_other_job,
     claim,
     describe,
@@ -24,6 +25,7 @@ from storyreel.flows.job.layout import (
     discard_picture,
     is_laid_out,
     read_rows,
+    reading_version,
     take_census,
     write_stories,
 )
@@ -103,11 +105,14 @@ def open_job(
         LockedError: a run works on the job there, or another command lays a job out.
     """
     output.check_writable()
+    version = reading_version(input_url, limit, config)
+    if (unchanged := _laid_out_from(output, version, config, sample_size)) is not None:
+        return unchanged
     rows = partial(read_rows, input_url, limit, config)
     census = take_census(rows(discard_picture))
     if not census.num_stories and not census.num_rejected:
         raise InputError(f"input {input_url}: holds no story")
-    description = describe(config, census, sample_size)
+    description = describe(config, census, sample_size, version)
     if not replace:
         check_no_other_job(output, description)
     if (there := _laid_out(output, description)) is not None:
@@ -119,6 +124,21 @@ def open_job(
         claim(mine, description)
         _lay_out(mine, lambda: checked_rows(rows(mine.publish), census, input_url))
     return read_job(output)
+
+
+def _laid_out_from(
+    output: Output, version: str, config: RenderConfig, sample_size: int
+) -> Job | None:
+    """Return the job at the output if it was laid out from this input, without reading the input.
+
+    Reading 100,000 stories and their pictures takes an hour, and a picture may be gone by now.
+    """
+    if not version or not output.exists(JOB):
+        return None
+    there = read_description(output)
+    if there.input_version != version:
+        return None
+    return _laid_out(output, describe(config, census_of(there), sample_size, version))
 
 
 def _laid_out(output: Output, description: JobRecord) -> Job | None:
@@ -161,6 +181,22 @@ def read_job(output: Output, stages: StageTable = STAGES) -> Job:
         generations=read_generations(output),
         stages=stages,
     )
+
+
+def read_laid_out_job(output: Output) -> Job:
+    """Read the job at `output`, all of whose stories are there.
+
+    Raises:
+        InputError: there is none, it is not readable, or the command that laid it out was ended
+            before it was done.
+    """
+    job = read_job(output)
+    if not is_laid_out(output, job, job.num_rejected):
+        raise InputError(
+            f"output {output.url}: its job is not laid out completely; run `storyreel render` with"
+            " the same input again"
+        )
+    return job
 
 
 def read_config(output: Output, overrides: Sequence[str] = ()) -> RenderConfig:

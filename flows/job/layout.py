@@ -16,7 +16,7 @@ from storyreel.flows.job.config import RenderConfig, digest
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.input.references import References
-from storyreel.stages.input.stories import read_stories
+from storyreel.stages.input.stories import input_version, read_stories
 from storyreel.stages.keyframes.config import KeyframesConfig
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, write_manifest
 from storyreel.stages.output.records import Failure, Story, to_row
@@ -83,6 +83,16 @@ def read_rows(
     rows = islice(read_stories(input_url, config.input), limit)
     references = References(input_url, config.references, keep)
     return (_with_pictures(row, references, config.keyframes) for row in rows)
+
+
+def reading_version(input_url: str, limit: int | None, config: RenderConfig) -> str:
+    """Return a hash that is the same as long as `read_rows` gives the same rows; "" if unknown.
+
+    The pictures that stories name do not count: a job has copies of them.
+    """
+    version = input_version(input_url)
+    rules = [config.input.model_dump(mode="json"), config.references.model_dump(mode="json")]
+    return digest([version, limit, *rules]) if version else ""
 
 
 def _with_pictures(

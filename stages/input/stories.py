@@ -5,12 +5,14 @@ Storage that fails ends the reading instead: the rows behind the failure are unk
 laid out without them would be a different job.
 """
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.config import InputConfig
@@ -24,6 +26,7 @@ from storyreel.stages.input.parsing import (
     rejection,
 )
 from storyreel.stages.output.records import Story
+from storyreel.stages.output.storage import is_object_store
 from storyreel.stages.output.urls import without_credentials
 
 
@@ -44,6 +47,24 @@ def read_stories(url: str, limits: InputConfig) -> Iterator[Story | Rejection]:
     if isinstance(first, Rejection) and first.source_row == 0 and len(paths) == 1:
         raise InputError(first.message)
     return itertools.chain([first], stories)
+
+
+def input_version(url: str) -> str:
+    """Return a hash that is another one when a file of an input was changed, added or removed.
+
+    No file is read: file systems tell sizes, times and checksums. It is "" where they do not, as on
+    a web server.
+
+    Raises:
+        InputError: there is no such input.
+    """
+    filesystem, paths = _find(url)
+    if not (isinstance(filesystem, LocalFileSystem) or is_object_store(filesystem)):
+        return ""
+    content = hashlib.sha256()
+    for path in paths:
+        content.update(f"{path}\0{filesystem.ukey(path)}\0".encode("utf-8", "surrogateescape"))
+    return content.hexdigest()
 
 
 def _find(url: str) -> tuple[Any, list[str]]:

@@ -69,7 +69,7 @@ class Output:
         self._root = root.rstrip("/")
         self._local = isinstance(self._filesystem, LocalFileSystem)
         self._real_root = Path(self._root).resolve() if self._local else Path()
-        if not (self._local or _protocols(self._filesystem) & OBJECT_STORES):
+        if not (self._local or is_object_store(self._filesystem)):
             allowed = ", ".join(sorted(OBJECT_STORES))
             raise InputError(f"output {url}: must be a local path or one of {allowed}")
 
@@ -335,9 +335,10 @@ def _check(file: File, size: int, sha256: str) -> None:
         )
 
 
-def _protocols(filesystem: Any) -> set[str]:
+def is_object_store(filesystem: Any) -> bool:
+    """Return True if a file system of fsspec is one of `OBJECT_STORES`."""
     protocol = filesystem.protocol
-    return {protocol} if isinstance(protocol, str) else set(protocol)
+    return not OBJECT_STORES.isdisjoint({protocol} if isinstance(protocol, str) else protocol)
 
 
 def _finish(file: IO[bytes]) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from storyreel.flows.job import job as job_module
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.description import JOB
-from storyreel.flows.job.job import open_job, read_config
+from storyreel.flows.job.job import open_job, read_config, read_laid_out_job
 from storyreel.flows.job.layout import write_stories
 from storyreel.flows.job.lock import LOCK
 from storyreel.stages.errors import LockedError
@@ -161,3 +162,45 @@ def test_a_setting_that_is_new_in_this_version_does_not_make_an_old_job_another_
     other = load_config("pocket", overrides=["execution.shard_size=2", "films.still_s=2.0"])
     with pytest.raises(ValueError, match=r"films\.still_s: 3\.0 there, 2\.0 here"):
         open_job(output, str(stories), other)
+
+
+def test_a_job_is_continued_without_reading_its_input_or_its_pictures_again(
+    tmp_path: Path,
+) -> None:
+    """Reading 100,000 pictures takes an hour, and one of them may be gone by then."""
+    face = tmp_path / "face.png"
+    Image.new("RGB", (64, 64), "red").save(face)
+    fox = {"name": "Fox", "description": "a fox", "reference_image": "face.png"}
+    stories = write(tmp_path, [{"story_id": "s0", "text": "Fox ran.", "characters": [fox]}])
+    output = Output(str(tmp_path / "job"))
+    job = open_job(output, str(stories), CONFIG)
+    face.unlink()
+    assert open_job(output, str(stories), CONFIG) == job
+    assert read_laid_out_job(output) == job
+
+
+def test_a_file_that_was_written_again_with_the_same_rows_is_the_same_job(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "job"))
+    job = open_job(output, str(write(tmp_path, rows(3))), CONFIG)
+    (tmp_path / "stories.jsonl").unlink()
+    assert open_job(output, str(write(tmp_path, rows(3))), CONFIG) == job
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_an_input_with_other_rows_is_another_job_and_the_first_can_be_continued(
+    limit: int | None, tmp_path: Path
+) -> None:
+    output = Output(str(tmp_path / "job"))
+    job = open_job(output, str(write(tmp_path, rows(3))), CONFIG)
+    stories = tmp_path / "stories.jsonl" if limit else write(tmp_path, rows(4))
+    with pytest.raises(ValueError, match=r"different job .*storyreel continue"):
+        open_job(output, str(stories), CONFIG, limit=limit)
+    assert read_laid_out_job(output) == job
+
+
+def test_a_job_that_was_not_laid_out_to_the_end_is_not_continued(tmp_path: Path) -> None:
+    output = Output(str(tmp_path / "job"))
+    open_job(output, str(write(tmp_path, rows(3))), CONFIG)
+    output.remove("manifests/stories/00000-of-00002.parquet")
+    with pytest.raises(ValueError, match="not laid out completely; run `storyreel render`"):
+        read_laid_out_job(output)
