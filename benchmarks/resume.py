@@ -1,105 +1,200 @@
-"""The time that a resumed run needs to read an output of many stories.
+"""The time from the start of a resumed run to its first unit, for a large job that is half done.
 
-`python -m benchmarks.resume --stories 100000 --folder FOLDER` lays a job out, seals all its shards
-but the last one, which is half done, and measures in a fresh process what a resumed run reads: the
-job, the shards that are left, the progress of their units, and the summary.
+    python -m benchmarks.resume --stories 100000 --panels 32 --latency-ms 20
+
+lays a job out on a local disk, or with `--latency-ms` in an S3 server whose every answer takes so
+long. Half of its shards are finished, the shots of the next ones are half done, the others are not
+begun; one story in a hundred has a picture, which is gone when the job is resumed. A process of its
+own then continues the job as a run does, up to the first unit that it would hand to a pool;
+starting Ray and Prefect is not part of it.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from benchmarks.simulated import film_of, finish_shard
+from PIL import Image
+
+from benchmarks.object_store import BUCKET, ObjectStore, serving
+from benchmarks.simulated import clip_of, film_of, keyframe_of, stage_table
+from storyreel.cluster.work import Work
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job, open_job, read_job
-from storyreel.flows.job.stages import STAGES
+from storyreel.flows.job.status import count_units, counted_status, write_status
+from storyreel.flows.run.shards import StageOfShard, render_stage, stages_of
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.output.commits import Commit, UnitId, commit
-from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Film, Story
+from storyreel.stages.output.manifests import Shard
+from storyreel.stages.output.records import File
 from storyreel.stages.output.storage import Output
-from storyreel.stages.output.unit_records import UnitRecords
+from storyreel.stages.units import FilmUnit, KeyframesUnit
 
-FRAMES = 480
-"""Frames of a film: a minute at 8 frames per second."""
+CONFIG = load_config("pocket")
+OPEN_SHARDS = 8
+"""Shards whose shots are half done."""
+
+FILE = File(path="films/fox.png", size=1, sha256="0" * 64)
+"""What all records name; the files themselves are not read here."""
 
 
-def lay_out(folder: Path, num_stories: int) -> None:
-    """A job whose last shard is half done, and whose other shards are sealed."""
-    folder.mkdir(parents=True, exist_ok=True)
+def lay_out(folder: Path, url: str, num_stories: int, num_panels: int) -> None:
+    """Lay the job out at a URL, and do half of it."""
+    Image.new("RGB", (64, 64), "red").save(folder / "face.png")
+    fox = {"name": "Fox", "description": "a fox", "reference_image": "face.png"}
+    text = " ".join(f"The fox sees thing {n}." for n in range(num_panels))
     with (folder / "stories.jsonl").open("w") as file:
         for index in range(num_stories):
-            row = {"story_id": f"story-{index:06d}", "text": f"A fox walks in park {index}."}
+            characters = [] if index % 100 else [fox]
+            row = {"story_id": f"s{index:06d}", "text": text, "characters": characters}
             file.write(json.dumps(row) + "\n")
-    output = Output(str(folder / "job"))
-    job = open_job(output, str(folder / "stories.jsonl"), load_config("pocket"))
-    for shard in job.shards[:-1]:
-        stories = read_manifest(output, manifest_path("stories", shard), Story)
-        finish_shard(output, shard, [film_of(story.story_id, FRAMES) for story in stories])
-    half_do(job, job.shards[-1])
+    output = Output(url)
+    open_job(output, str(folder / "stories.jsonl"), CONFIG)
+    (folder / "face.png").unlink()
+    job = read_job(output, stage_table(speed=1e9))
+    half = len(job.shards) // 2
+    for number, shard in enumerate(job.shards[: half + OPEN_SHARDS]):
+        _do(job, shard, all_shots=number < half)
 
 
-def half_do(job: Job, shard: Shard) -> None:
-    """Commit every second unit of a shard's films."""
-    stories = read_manifest(job.output, manifest_path("stories", shard), Story)
-    for story in stories[::2]:
-        unit = UnitId(stage="films", shard=shard, story_id=story.story_id)
-        films = (film_of(story.story_id, FRAMES),)
-        made = Commit(records=films, attempts=1, worker="", seconds=1.0, hardware="")
-        commit(job.output, unit, made, Film)
+def _do(job: Job, shard: Shard, *, all_shots: bool) -> None:
+    runner = _Runner(job, all_shots=all_shots)
+    for stage in stages_of(job, shard, CONFIG):
+        if not render_stage(stage, runner):
+            return
 
 
-def scan(folder: Path) -> dict[str, float]:
-    """Time the steps of a resumed run before it renders: seconds of each, and memory."""
-    seconds: dict[str, float] = {}
-    start, busy = time.perf_counter(), time.process_time()
+class _Runner:
+    """Does units at once, without files, and every second shot only if told so."""
 
-    def lap(name: str) -> None:
+    def __init__(self, job: Job, *, all_shots: bool) -> None:
+        self._output = job.output
+        self._all_shots = all_shots
+        self._prompts = job.stages["prompts"].factory(job.output.url, CONFIG)()
+
+    def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:  # noqa: ARG002
+        """Do a unit; where only half of the shots are to be done, none of the others."""
+        done: Future[Any] = Future()
+        index = work.unit.shot_index
+        if index is not None and index % 2 and not self._all_shots:
+            done.cancel()
+            return done
+        records = self._records(work.argument)
+        if index is not None and not self._all_shots:
+            made = Commit(
+                records=records,
+                attempts=1,
+                worker="render-0@node",
+                seconds=1.0,
+                hardware="cpu",
+                fingerprint=work.fingerprint,
+            )
+            commit(self._output, work.unit, made, work.record)
+        done.set_result(records)
+        return done
+
+    def _records(self, unit: Any) -> tuple[Any, ...]:
+        if isinstance(unit, KeyframesUnit):
+            return tuple(keyframe_of(panel, FILE) for panel in unit.panels)
+        if isinstance(unit, FilmUnit):
+            return (film_of(unit.story_id, 480, [FILE] * 3),)
+        if hasattr(unit, "shot"):
+            return (clip_of(unit.shot, FILE),)
+        records: tuple[Any, ...] = self._prompts(unit)
+        return records
+
+    def opened(self, stage: StageOfShard, num_units: int) -> None:
+        """Nothing counts the units here."""
+
+    def ended(self, unit: UnitId, result: Any) -> None:
+        """Nothing counts the units here."""
+
+
+class _FirstUnitError(Exception):
+    """The first unit is ready."""
+
+
+class _UpToFirstUnit(_Runner):
+    def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:  # noqa: ARG002
+        """Stop the clock."""
+        raise _FirstUnitError
+
+
+def scan(folder: Path, url: str) -> Iterator[tuple[str, float]]:
+    """Yield the steps of a resumed run before its first unit, with the seconds of each."""
+    start = time.perf_counter()
+
+    def lap(name: str) -> tuple[str, float]:
         nonlocal start
-        now = time.perf_counter()
-        seconds[name], start = now - start, now
+        before, start = start, time.perf_counter()
+        return name, start - before
 
-    config = load_config("pocket")
-    lap("config")
-    output = Output(str(folder / "job"))
-    open_job(output, str(folder / "stories.jsonl"), config)
-    lap("open job, input read and compared")
-    job = read_job(output)
+    output = Output(url)
+    open_job(output, str(folder / "stories.jsonl"), CONFIG)
+    yield lap("open the job, input compared")
+    job = read_job(output, stage_table())
     unfinished = job.unfinished()
-    lap("find unfinished shards")
-    for shard in unfinished:
-        for stage in STAGES.names:
-            UnitRecords.find(output, stage, shard)
-    lap("progress of their units")
+    yield lap("find unfinished shards")
+    write_status(output, counted_status(job, count_units(job)))
+    yield lap("count the units")
+    runner = _UpToFirstUnit(job, all_shots=False)
+    try:
+        for stage in stages_of(job, unfinished[0], CONFIG):
+            if not stage.is_sealed():
+                render_stage(stage, runner)
+    except _FirstUnitError:
+        yield lap("the first shard up to its first unit")
     summarize(job)
-    lap("summary")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
-    return {
-        **seconds,
-        "seconds in all": sum(seconds.values()),
-        "of them at work (the rest: waiting)": time.process_time() - busy,
-        "GB at most": peak,
-    }
+    yield lap("(summary, at the end of a run)")
+
+
+@contextmanager
+def _place(folder: Path, latency_ms: float | None) -> Iterator[tuple[str, ObjectStore | None]]:
+    """Where the job is: a local folder, or the slow store."""
+    if latency_ms is None:
+        yield str(folder / "job"), None
+        return
+    with serving() as (store, environment):
+        os.environ.update(environment)
+        yield f"s3://{BUCKET}/job", store
 
 
 def main() -> None:
     """Lay out, then scan in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stories", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--scan", action="store_true", help="only scan what is there")
+    parser.add_argument("--panels", type=int, default=32)
+    parser.add_argument("--latency-ms", type=float, help="use S3 with this latency")
+    parser.add_argument("--scan", nargs=2, metavar=("FOLDER", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.scan:
-        for name, value in scan(options.folder).items():
-            sys.stdout.write(f"{name:40} {value:8.2f}\n")
+        folder, url = options.scan
+        for name, seconds in scan(Path(folder), url):
+            sys.stdout.write(f"{name:40} {seconds:8.2f} s\n")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+        sys.stdout.write(f"{'memory at most':40} {peak:8.2f} GB\n")
         return
-    lay_out(options.folder, options.stories)
-    command = [sys.executable, "-m", "benchmarks.resume", "--scan", "--folder"]
-    subprocess.run([*command, str(options.folder)], check=True)  # noqa: S603, this module
+    with (
+        tempfile.TemporaryDirectory() as name,
+        _place(Path(name), options.latency_ms) as (url, store),
+    ):
+        lay_out(Path(name), url, options.stories, options.panels)
+        if store is not None:
+            store.latency_s = options.latency_ms / 1000
+            store.seen.clear()
+        command = [sys.executable, "-m", "benchmarks.resume", "--scan", name, url]
+        subprocess.run(command, check=True)  # noqa: S603, this module
+        if store is not None:
+            sys.stdout.write(f"{'requests':40} {store.seen.total():8} {dict(store.seen)}\n")
 
 
 if __name__ == "__main__":

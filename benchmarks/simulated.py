@@ -140,17 +140,7 @@ class SimulatedKeyframes:
         png = io.BytesIO()
         Image.new("RGB", (SIZE, SIZE), _colour(panel.seed)).save(png, "PNG")
         path = f"keyframes/{panel.story_id}/{panel.keyframe_index:04d}.png"
-        file = self._output.publish(path, png.getvalue())
-        return Keyframe(
-            story_id=panel.story_id,
-            keyframe_index=panel.keyframe_index,
-            path=file.path,
-            size=file.size,
-            sha256=file.sha256,
-            width=SIZE,
-            height=SIZE,
-            seed=panel.seed,
-        )
+        return keyframe_of(panel, self._output.publish(path, png.getvalue()))
 
 
 class SimulatedMotion:
@@ -224,6 +214,20 @@ def _shot(story: Story, index: int, text: str) -> Shot:
         negative_prompt="",
         seed=derive_seed(story.story_id, story.seed, "shot", index),
         num_frames=FRAMES_PER_SHOT,
+    )
+
+
+def keyframe_of(panel: Panel, file: File) -> Keyframe:
+    """The record of a panel's keyframe."""
+    return Keyframe(
+        story_id=panel.story_id,
+        keyframe_index=panel.keyframe_index,
+        path=file.path,
+        size=file.size,
+        sha256=file.sha256,
+        width=SIZE,
+        height=SIZE,
+        seed=panel.seed,
     )
 
 

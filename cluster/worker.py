@@ -17,8 +17,7 @@ from storyreel.stages.output.commits import (
     Commit,
     begin_attempt,
     commit,
-    is_committed,
-    read_commit,
+    find_commit,
 )
 from storyreel.stages.output.copies import published_as_copy
 from storyreel.stages.output.storage import Output
@@ -88,13 +87,12 @@ class Worker:
 
     def _attempt(self, work: Work, attempt: Attempt) -> Commit[Any]:
         """Return the commit of a unit, which is another worker's if that one was faster."""
-        made: Commit[Any]
+        made: Commit[Any] | None
         begun = begin_attempt(self._output, work.unit, attempt.number)
         try:
             # Not before the attempt has a record: another worker might finish in between.
-            if is_committed(self._output, work.unit):
-                made = read_commit(self._output, work.unit, work.record)
-            else:
+            made = find_commit(self._output, work.unit, work.record)
+            if made is None:
                 with published_as_copy(begun.record.copy):
                     made = self._make(work, attempt)
                 made = commit(self._output, work.unit, made, work.record)

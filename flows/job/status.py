@@ -6,9 +6,11 @@ units are counted from the manifests and the commit records.
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,7 +23,7 @@ from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTable, UnitOf
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
+from storyreel.stages.output.manifests import READERS, Shard, manifest_path, read_manifest
 from storyreel.stages.output.records import Failure, to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.unit_records import UnitRecords
@@ -117,6 +119,16 @@ class Census:
         self.stories_failed_at[failure.stage].add(failure.story_id)
         self.failures = [*self.failures, failure][-MAX_FAILURES:]
 
+    def add(self, part: "Census") -> None:
+        """Add the counts of other shards of the job."""
+        self.done += part.done
+        self.failed += part.failed
+        self.shots |= part.shots
+        self.num_storyboards += part.num_storyboards
+        for stage, story_ids in part.stories_failed_at.items():
+            self.stories_failed_at[stage] |= story_ids
+        self.failures = [*self.failures, *part.failures][-MAX_FAILURES:]
+
     @property
     def failed_stories(self) -> set[str]:
         """Ids of the stories that were given up at any stage."""
@@ -158,7 +170,7 @@ def read_status(job: Job) -> JobStatus:
     if claim is not None and job.output.exists(STATUS):
         published = read_published(job.output)
         return replace(published, control=read_control(job.output).model_dump(mode="json"))
-    return counted_status(job, None if claim is None else str(claim))
+    return counted_status(job, count_units(job), None if claim is None else str(claim))
 
 
 def read_published(output: Output) -> JobStatus:
@@ -183,9 +195,8 @@ def find_status(output_url: str, stages: StageTable = STAGES) -> JobStatus:
     return read_status(read_job(output, stages))
 
 
-def counted_status(job: Job, holder: str | None = None) -> JobStatus:
-    """Count a job's units at its output; `holder` is what holds the job's lock."""
-    census = count_units(job)
+def counted_status(job: Job, census: Census, holder: str | None = None) -> JobStatus:
+    """Return the status of a job whose units were counted; `holder` is what holds its lock."""
     control = read_control(job.output)
     return JobStatus(
         job=job.name,
@@ -205,14 +216,21 @@ def counted_status(job: Job, holder: str | None = None) -> JobStatus:
 
 def count_units(job: Job) -> Census:
     """Count from the manifests of finished shards and the commit records of the others."""
-    census = Census(num_stories=job.num_stories, table=job.stages)
-    unfinished = job.unfinished()
+    unfinished = {*job.unfinished()}
     started = set(job.output.names(f"units/{job.stages.names[0]}"))
-    for shard in sorted(set(job.shards) - set(unfinished)):
-        _count_finished(job, shard, census)
-    for shard in unfinished:
-        if str(shard) in started:
-            _count_unfinished(job, shard, census)
+    finished_first = sorted(job.shards, key=lambda shard: shard in unfinished)
+    due = [s for s in finished_first if s not in unfinished or str(s) in started]
+    census = Census(num_stories=job.num_stories, table=job.stages)
+    with ThreadPoolExecutor(READERS, thread_name_prefix="census") as readers:
+        for part in readers.map(partial(_count_shard, job, unfinished), due):
+            census.add(part)
+    return census
+
+
+def _count_shard(job: Job, unfinished: Set[Shard], shard: Shard) -> Census:
+    census = Census(num_stories=job.num_stories, table=job.stages)
+    count = _count_unfinished if shard in unfinished else _count_finished
+    count(job, shard, census)
     return census
 
 

@@ -34,7 +34,7 @@ from storyreel.flows.job.generations import complete_opening
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
 from storyreel.flows.job.retention import remove_finished_intermediates
-from storyreel.flows.job.status import count_units, counted_status, write_status
+from storyreel.flows.job.status import Census, count_units, counted_status, write_status
 from storyreel.flows.plans.plan import missing_rates, read_plan
 from storyreel.flows.plans.rates import Meters, read_rates, write_rates
 from storyreel.flows.plans.sample import as_planned, plan_job, shards_due
@@ -138,7 +138,9 @@ def _render_output(job: Job, config: RenderConfig, clock: Clock) -> State[Any]:
             remove_finished_intermediates(mine)
         task_runs = TaskRuns()
         with own_flow_run(), shown(mine, config, UUID(flow_run.id), task_runs):
-            return _render(_watched(mine, config, clock, task_runs))
+            census = count_units(mine)
+            write_status(mine.output, counted_status(mine, census, flow_run.name))
+            return _render(_watched(mine, config, clock, census, task_runs))
 
 
 def _check_same(job: Job, fingerprint: str) -> None:
@@ -150,7 +152,9 @@ def _check_same(job: Job, fingerprint: str) -> None:
         )
 
 
-def _watched(job: Job, config: RenderConfig, clock: Clock, task_runs: TaskRuns) -> Watched:
+def _watched(
+    job: Job, config: RenderConfig, clock: Clock, census: Census, task_runs: TaskRuns
+) -> Watched:
     meters = Meters(read_rates(job.output), job.stages)
     length = partial(meters.quantile, share=config.execution.drain_quantile)
     controller = Controller(config.execution.window, length, clock)
@@ -162,7 +166,7 @@ def _watched(job: Job, config: RenderConfig, clock: Clock, task_runs: TaskRuns) 
         controller=controller,
         meters=meters,
         environments=Environments(job.output, mixed=config.execution.mixed_environments),
-        tally=Tally(count_units(job), meters),
+        tally=Tally(census, meters),
         open_units=OpenUnits(),
         task_runs=task_runs,
     )
@@ -170,12 +174,11 @@ def _watched(job: Job, config: RenderConfig, clock: Clock, task_runs: TaskRuns) 
 
 def _render(watched: Watched) -> State[Any]:
     job = watched.job
-    write_status(job.output, counted_status(job, watched.holder))
     shards = shards_due(job, watched.controller.control)
     phase: Phase | None = watched.controller.phase()
     if phase not in ENDING:
         phase = _run(watched, shards) if shards else None
-    write_status(job.output, counted_status(job))
+    write_status(job.output, counted_status(job, count_units(job)))
     _plan_after_sample(watched)
     return _end_state(watched, phase)
 

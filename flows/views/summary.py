@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from storyreel.flows.job.job import Job
-from storyreel.stages.output.manifests import newest_manifests, read_manifest
+from storyreel.stages.output.manifests import newest_manifests, read_each
 from storyreel.stages.output.records import Failure, Film
 from storyreel.stages.output.storage import Output
 
@@ -45,10 +45,10 @@ class Summary:
                 self.first_failures.append(failure)
 
     def _read_new(self, table: str, record: type[R]) -> Iterator[R]:
-        for path in newest_manifests(self._output, table):
-            if path not in self._read:
-                yield from read_manifest(self._output, path, record)
-                self._read.add(path)
+        new = [path for path in newest_manifests(self._output, table) if path not in self._read]
+        for path, records in read_each(self._output, new, record):
+            yield from records
+            self._read.add(path)
 
     def __str__(self) -> str:
         hours = self.duration_s / 3600

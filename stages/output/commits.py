@@ -121,9 +121,12 @@ def excuse_attempt(output: Output, unit: UnitId, attempts: int) -> None:
         excuse(output, _path(unit, ""), last, attempts)
 
 
-def is_committed(output: Output, unit: UnitId) -> bool:
-    """Return True if a unit is done."""
-    return output.exists(_path(unit, COMMITTED))
+def find_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R] | None:
+    """Return what another worker has made of a unit of this run; `None` if it is not done."""
+    try:
+        return read_commit(output, unit, record)
+    except FileNotFoundError:
+        return None
 
 
 def read_commit(output: Output, unit: UnitId, record: type[R]) -> Commit[R]:

@@ -6,9 +6,11 @@ ones. Readers take the newest generation.
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
@@ -25,6 +27,9 @@ STORIES = "stories"
 
 FINGERPRINT = b"storyreel.fingerprint"
 """Key of the job's fingerprint in the metadata of a manifest."""
+
+READERS = 16
+"""Files that are read at a time: an object store takes tens of milliseconds for each."""
 
 _OF_JOB = re.compile(r"[a-z]+\.parquet")
 """Name of a manifest that does not belong to a shard."""
@@ -153,5 +158,16 @@ def newest_manifests(output: Output, table: str) -> list[str]:
 
 def read_manifests(output: Output, table: str, record: type[R]) -> Iterator[R]:
     """Yield the records of a table, shard after shard."""
-    for path in newest_manifests(output, table):
-        yield from read_manifest(output, path, record)
+    for _, records in read_each(output, newest_manifests(output, table), record):
+        yield from records
+
+
+def read_each(
+    output: Output, paths: Sequence[str], record: type[R]
+) -> Iterator[tuple[str, list[R]]]:
+    """Yield the paths of manifests with their records; `READERS` of them are read at a time."""
+    with ThreadPoolExecutor(READERS, thread_name_prefix="manifests") as readers:
+        for start in range(0, len(paths), READERS):
+            some = paths[start : start + READERS]
+            read = partial(read_manifest, output, record=record)
+            yield from zip(some, readers.map(read, some), strict=True)

@@ -118,7 +118,9 @@ class Output:
             FileNotFoundError: there is no such file.
         """
         target = self._path(path)
-        content: bytes = self._patiently(lambda: self._filesystem.cat_file(target))
+        # s3fs would ask for the size first, to read a large object in parts.
+        options = {} if self._local else {"max_concurrency": 1}
+        content: bytes = self._patiently(lambda: self._filesystem.cat_file(target, **options))
         return content
 
     def read_record(self, path: str, kind: type[T]) -> T:

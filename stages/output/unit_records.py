@@ -18,6 +18,7 @@ from storyreel.stages.output.commits import (
     folder,
 )
 from storyreel.stages.output.manifests import (
+    READERS,
     Shard,
     check_fingerprint,
     read_manifest,
@@ -30,9 +31,6 @@ R = TypeVar("R")
 
 PACK = "packed.parquet"
 """Name of the packed records among the files of a stage in a shard."""
-
-READERS = 16
-"""Records that are read at a time: an object store takes tens of milliseconds for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from storyreel.cluster.work import Attempt, Done, Loaded, Work
 from storyreel.cluster.worker import Worker
-from storyreel.stages.output.commits import UnitId, read_commit, read_progress
+from storyreel.stages.output.commits import UnitId, read_commit
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import File
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 
 SHARD = Shard(index=0, count=1)
 UNIT = UnitId(stage="films", shard=SHARD, story_id="fox")
@@ -71,7 +72,7 @@ def test_an_attempt_after_one_that_failed_gets_the_plain_names_again(tmp_path: P
     output = Output(str(tmp_path))
     tired = worker("tired", output, Interrupted(output, b"film", [lambda: 1 / 0]))
     assert not isinstance(tired.run(WORK, Attempt(number=1)), Done)
-    assert read_progress(output, "films", SHARD).attempted == {"fox": 1}
+    assert UnitRecords.find(output, "films", SHARD).attempted == {"fox": 1}
     assert isinstance(tired.run(WORK, Attempt(number=2)), Done)
     assert (tmp_path / "films/fox.mp4").read_bytes() == b"film"
     assert not list((tmp_path / "units").rglob("*attempt*"))

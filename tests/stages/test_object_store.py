@@ -12,18 +12,20 @@ import fsspec
 import pytest
 from werkzeug.wrappers import Request
 
+from benchmarks.object_store import ObjectStore, serving
 from storyreel.stages.errors import StorageError
 from storyreel.stages.heartbeat import Pulse, followed
 from storyreel.stages.output import patience, storage
 from storyreel.stages.output.records import File
 from storyreel.stages.output.storage import Output
-from tests.stages.object_store import ObjectStore, serving
 
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     fsspec.filesystem("s3").clear_instance_cache()
-    with serving(monkeypatch) as store:
+    with serving() as (store, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         yield store
 
 
@@ -151,10 +153,10 @@ def test_a_command_at_a_terminal_says_at_once_that_it_is_refused(
 ) -> None:
     monkeypatch.setattr(patience._Limit, "refused_s", 0.0)  # other tests may have set it
     store.refuse = lambda request: status
-    before = store.seen
+    before = store.seen.total()
     with pytest.raises(StorageError, match=r"output s3://films/nights/job: refuses access"):
         output.publish("films/fox.mp4", b"whole")
-    assert store.seen - before < 5
+    assert store.seen.total() - before < 5
 
 
 @pytest.mark.parametrize("status", [400, 403])

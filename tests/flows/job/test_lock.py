@@ -125,16 +125,32 @@ def test_a_far_holder_that_renews_its_lock_keeps_the_output(
             pass
 
 
-def test_a_holder_that_was_followed_publishes_nothing_any_more(output: Output) -> None:
+def test_a_holder_that_was_followed_publishes_nothing_any_more(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "CHECK_S", 0.01)
     with held(output, "slow") as mine:
         mine.publish("manifests/films/before", b"")
         # It stood still for too long: another one has taken over.
+        time.sleep(0.02)
         later = replace(lock.LockRecord.by("other"), beat=1)
         assert output.publish_new("lock/00000002.json", to_json(later))
         with pytest.raises(LockedError, match="was taken over by other"):
             mine.publish("manifests/films/after", b"")
     assert not output.exists("manifests/films/after")
     assert not read_lock(output, 2).released
+
+
+def test_a_holder_that_was_followed_commits_nothing_however_short_ago_it_looked(
+    output: Output,
+) -> None:
+    with held(output, "slow") as mine:
+        mine.publish("films/fox.mp4", b"")
+        later = replace(lock.LockRecord.by("other"), beat=1)
+        assert output.publish_new("lock/00000002.json", to_json(later))
+        with pytest.raises(LockedError, match="was taken over by other"):
+            mine.publish_new("units/films/00000-of-00001/fox.done.json", b"{}")
+    assert not output.exists("units")
 
 
 def test_of_many_that_start_together_exactly_one_gets_the_output(output: Output) -> None:

@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job
-from storyreel.flows.job.status import STATUS, counted_status, write_status
+from storyreel.flows.job.status import STATUS, count_units, counted_status, write_status
 from storyreel.flows.run.prefect_server import prefect_api
 from storyreel.flows.run.task_runs import TaskRuns
 from storyreel.flows.views import artifacts
@@ -52,7 +52,7 @@ def test_a_damaged_status_does_not_end_what_is_shown_while_the_job_runs(
     def running() -> str | None:
         with shown(job, load_config("pocket"), UUID(flow_run.id), TaskRuns()):
             time.sleep(1)
-            write_status(job.output, counted_status(job))
+            write_status(job.output, counted_status(job, count_units(job)))
             return told(flow_run.id, "films")
 
     with prefect_api():
@@ -82,7 +82,7 @@ def test_what_is_deleted_in_the_ui_while_the_job_runs_is_shown_anew_and_not_wait
     monkeypatch.setattr(artifacts, "PATIENCE_S", 0.0)
     output = Output(str(tmp_path / "job"))
     job = lay_out(output, tmp_path, 4)
-    write_status(output, counted_status(job))
+    write_status(output, counted_status(job, count_units(job)))
 
     @flow
     def running() -> str:

@@ -14,6 +14,7 @@ import fsspec
 import pytest
 from PIL import Image
 
+from benchmarks.object_store import BUCKET, serving
 from storyreel.stages import pictures
 from storyreel.stages.errors import StorageError
 from storyreel.stages.input import references as references_module
@@ -22,7 +23,6 @@ from storyreel.stages.output.access_config import ReferencesConfig
 from storyreel.stages.output.records import Character, PanelInput, ShotKind, Story
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import decode_reference, read_reference
-from tests.stages.object_store import BUCKET, serving
 
 
 def png(width: int = 12, height: int = 8) -> bytes:
@@ -247,7 +247,9 @@ def test_what_is_no_sane_picture_is_refused(make: Callable[[], bytes], reason: s
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fsspec.filesystem("s3").clear_instance_cache()
-    with serving(monkeypatch):
+    with serving() as (_, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         yield
 
 

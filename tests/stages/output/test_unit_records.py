@@ -12,7 +12,7 @@ from storyreel.stages.output.commits import (
     begin_attempt,
     commit,
     commit_failure,
-    is_committed,
+    read_commit,
 )
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.processes import ProcessId
@@ -126,7 +126,7 @@ def test_a_worker_that_comes_back_after_the_seal_is_told_that_it_is_late(output:
     output.publish(f"{FOLDER}/fox.0000.attempt-{begun.number:04d}.json", to_json(alive))
     commit(output, unit(0), MADE, Shot)
     find(output).pack()
-    assert is_committed(output, unit(0))
+    assert read_commit(output, unit(0), Shot) == MADE
     late = replace(MADE, worker="late")
     assert commit(output, unit(0), late, Shot) == MADE
     assert find(output).commit("fox.0000", Shot) == MADE
