@@ -1,12 +1,14 @@
 """A stage that is added by one class and one row of the table is a stage like any other."""
 
-import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from examples.poster import WITH_POSTERS, Poster
 from storyreel.flows.audit.repair import open_for_repair
@@ -20,40 +22,33 @@ from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT, Command
 
-TASK_RUNS = """
-import json
-from prefect.client.orchestration import get_client
-
-with get_client(sync_client=True) as client:
-    print(json.dumps([[run.name, run.state_name] for run in client.read_task_runs()]))
-"""
-
-
-def python(prefect_home: Path, *arguments: str) -> str:
-    """What a process prints that has a Prefect database of its own."""
-    environment = {**os.environ, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def render(output: Path, stories: Path, command: Command) -> None:
-    arguments = (str(stories), str(output), "--config", str(command.config))
-    python(output.parent / "prefect", "-m", "examples.poster", *arguments)
+Render = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
-def job(command: Command, stories: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def render(command: Command, shared_config: Path, stories: Path) -> Render:
+    """Renders the stories with posters."""
+
+    def run(output: Path) -> None:
+        arguments = [str(stories), str(output), "--config", str(shared_config)]
+        done = subprocess.run(
+            [sys.executable, "-m", "examples.poster", *arguments],
+            cwd=ROOT,
+            env=command.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def job(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of three stories in two shards, rendered with posters."""
-    output = tmp_path_factory.mktemp("posters") / "job"
-    render(output, stories, command)
+    output = tmp_path_factory.mktemp("posters") / "with-posters"
+    render(output)
     return output
 
 
@@ -66,10 +61,13 @@ def test_every_film_has_its_poster_and_status_counts_them(job: Path) -> None:
     assert (last.stage, last.done, last.failed, last.total) == ("posters", 3, 0, 3)
 
 
-def test_prefect_shows_a_task_run_of_each_shard(job: Path) -> None:
-    runs = json.loads(python(job.parent / "prefect", "-c", TASK_RUNS).splitlines()[-1])
-    posters = sorted(run for run in runs if run[0].startswith("posters"))
-    assert posters == [[f"posters 0000{i}-of-00002", "Completed"] for i in range(2)]
+def test_prefect_shows_a_task_run_of_each_shard(job: Path, prefect_url: str) -> None:
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
+        (run,) = (run for run in client.read_flow_runs() if run.name.startswith(job.name))
+        ours = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        runs = client.read_task_runs(flow_run_filter=ours)
+    posters = sorted((r.name, r.state_name) for r in runs if r.name.startswith("posters"))
+    assert posters == [(f"posters 0000{i}-of-00002", "Completed") for i in range(2)]
     assert len(runs) == 2 * len(WITH_POSTERS)
 
 
@@ -85,8 +83,9 @@ def test_the_rates_of_its_units_are_in_the_plan_of_a_job(job: Path, command: Com
     )
 
 
+@pytest.mark.slow
 def test_what_is_damaged_or_belongs_to_no_film_is_found_and_made_again(
-    job: Path, command: Command, stories: Path
+    job: Path, render: Render
 ) -> None:
     output = Output(str(job))
     assert verify(output, WITH_POSTERS).problems == []
@@ -101,7 +100,7 @@ def test_what_is_damaged_or_belongs_to_no_film_is_found_and_made_again(
     assert open_for_repair(output, WITH_POSTERS) == ("posters/fox.png",)
     assert find_status(str(job), WITH_POSTERS).phase == "stopped"
     (job / "posters/nobody.png").unlink()
-    render(job, stories, command)
+    render(job)
     assert poster.read_bytes() == content
     assert {path.name: path.read_bytes() for path in job.glob("films/*")} == before
     assert verify(output, WITH_POSTERS).problems == []

@@ -16,8 +16,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from storyreel.flows.audit.retry import Selection, open_for_retry
+from storyreel.flows.audit.verify import verify
+from storyreel.flows.commands.cli import app
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.generations import read_generations
 from storyreel.flows.job.job import read_job
@@ -76,11 +79,6 @@ def render(pocket: Command, job: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def audit(pocket: Command, job: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(pocket.run("verify", str(job), "--json").stdout)
-    return found
-
-
 def has_our_weights(job: Path) -> bool:
     """True until the bundled weights are replaced: then the job cannot be continued by `render`."""
     config = load_config("pocket", profile=PROFILE, overrides=SETTINGS)
@@ -95,8 +93,8 @@ def frames(film: Path) -> np.ndarray:
     return np.stack(decoded).astype(float)
 
 
-def test_status_counts_its_units(pocket: Command, job: Path) -> None:
-    told = json.loads(pocket.run("status", str(job), "--json").stdout)
+def test_status_counts_its_units(job: Path) -> None:
+    told = json.loads(CliRunner().invoke(app, ["status", str(job), "--json"]).stdout)
     assert (told["phase"], told["holder"], told["num_failures"]) == ("stopped", None, 2)
     units = {s["stage"]: (s["done"], s["failed"], s["total"]) for s in told["stages"]}
     assert units == {
@@ -161,12 +159,13 @@ def test_a_damaged_file_is_named(path: str, content: dict[str, Any], job: Path) 
         read(output)
 
 
-def test_verify_finds_nothing_but_that_it_is_unfinished(pocket: Command, job: Path) -> None:
-    found = audit(pocket, job)
-    assert {problem["kind"] for problem in found["problems"]} == {"unfinished"}
-    assert (found["num_stories"], found["num_films"]) == (3, 1)
+def test_verify_finds_nothing_but_that_it_is_unfinished(job: Path) -> None:
+    found = verify(Output(str(job)))
+    assert {problem.kind for problem in found.problems} == {"unfinished"}
+    assert (found.num_stories, found.num_films) == (3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_same_command_continues_it_and_retry_tries_the_failed_story_again(
     pocket: Command, job: Path
@@ -176,7 +175,7 @@ def test_the_same_command_continues_it_and_retry_tries_the_failed_story_again(
     if has_our_weights(job):
         assert done.returncode == 1, done.stderr  # bear and owl have no film
         assert films(job) == ["fox", "zoe"]
-        assert audit(pocket, job)["problems"] == []
+        assert verify(Output(str(job))).problems == []
         check_film_of_the_earlier_version(job)
     else:
         assert done.returncode == 2, done.stderr
@@ -189,7 +188,7 @@ def test_the_same_command_continues_it_and_retry_tries_the_failed_story_again(
     assert films(job) == ["bear", "fox", "zoe"]
     failures = read_manifests(Output(str(job)), "failures", Failure)
     assert [failure.story_id for failure in failures] == ["owl"]
-    assert audit(pocket, job)["problems"] == []
+    assert verify(Output(str(job))).problems == []
     assert (job / "films" / "fox.mp4").read_bytes() == fox
 
 

@@ -51,6 +51,7 @@ def render(
     )
 
 
+@pytest.mark.slow
 def test_a_proxy_is_not_asked_for_our_own_servers(
     tiny_config: Path, story: Path, tmp_path: Path, dead_proxy: str
 ) -> None:
