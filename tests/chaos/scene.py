@@ -99,6 +99,8 @@ class Scene:
     output: Path
     settings: Sequence[str] = SETTINGS
     troubles: list[Trouble] = field(default_factory=list)
+    view_patience_s: float | None = None
+    """How long the flow waits at its end for a server that is gone; None: as long as it likes."""
     flow: psutil.Process | None = None
 
     def start(self) -> None:
@@ -112,6 +114,7 @@ class Scene:
             stories=str(self.stories),
             settings=[*self.settings, f"cluster.address={self.starter.ray_address}"],
             troubles=[asdict(trouble) for trouble in self.troubles],
+            view_patience_s=self.view_patience_s,
         )
 
     @property

@@ -19,7 +19,9 @@ from benchmarks.simulated import CONFIG
 from storyreel.cluster.errors import PoolEndedError
 from storyreel.flows.job.config import make_config
 from storyreel.flows.job.job import open_job
+from storyreel.flows.run import prefect_server
 from storyreel.flows.run.render import run_render
+from storyreel.flows.views import artifacts
 from storyreel.flows.views.summary import summarize
 from storyreel.stages.errors import LockedError
 from storyreel.stages.output.storage import Output
@@ -32,6 +34,8 @@ MARK = "STORYREEL_CHAOS"
 def render(request: dict[str, Any]) -> int:
     """What the render command does, with the stages of this suite; returns its exit status."""
     Path(request["folder"], "flow.pid").write_text(str(os.getpid()))
+    if (patience_s := request["view_patience_s"]) is not None:
+        artifacts.PATIENCE_S = prefect_server.DRAIN_TIMEOUT_S = patience_s
     config = make_config("chaos", tomllib.loads(CONFIG), request["settings"])
     job = open_job(Output(request["output"]), request["stories"], config)
     if job.unfinished():

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,9 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.simulated import CONFIG
 from storyreel.flows.audit.repair import open_for_repair
 from storyreel.flows.audit.verify import verify
+from storyreel.flows.job.config import make_config
+from storyreel.flows.job.control import Cancel, update_control
+from storyreel.flows.job.job import open_job
 from storyreel.flows.job.stages import STAGES
+from storyreel.stages.errors import LockedError
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
@@ -35,6 +41,7 @@ from tests.chaos.scene import (
 from tests.chaos.stages import Trouble, noted, pid_of
 from tests.chaos.starter import MARK
 from tests.cluster.nodes import Cluster, kill
+from tests.flows.test_stray_files import scatter
 from tests.records import commit_records
 
 pytestmark = pytest.mark.timeout(1200)
@@ -289,3 +296,99 @@ def test_a_restart_of_the_prefect_server_does_not_touch_the_render(
     assert scene.wait() == 0, scene.log()
     scene.check(undisturbed)
     assert set(scene.attempts().values()) == {1}, scene.log()
+
+
+@cells("lose Prefect")
+def test_a_prefect_server_that_is_gone_for_good_costs_nothing_but_the_view(
+    scene: Scene, undisturbed: Scene, prefect_server: PrefectServer, stage: str
+) -> None:
+    plan(scene, undisturbed, "stand", stage, "lose Prefect")
+    scene.view_patience_s = 1.0
+    scene.start()
+    scene.standing()
+    prefect_server.kill()
+    try:
+        scene.release()
+        assert scene.wait() == 0, scene.log()
+        scene.check(undisturbed)
+        assert set(scene.attempts().values()) == {1}, scene.log()
+    finally:
+        prefect_server.start()
+
+
+@cells("freeze the node")
+def test_a_node_that_comes_back_late_overwrites_nothing(
+    scene: Scene, undisturbed: Scene, two_nodes: list[psutil.Process], stage: str
+) -> None:
+    """As after a cut of its link: what its workers had begun is done elsewhere meanwhile."""
+    needs = (f"pools.{pool}.num_cpus={LARGE}" for pool in NUM_ACTORS)
+    scene.settings = (*SETTINGS, *needs)
+    trouble = plan(scene, undisturbed, "stand", stage, "freeze the node")
+    scene.start()
+    actor = psutil.Process(pid_of(scene.standing()))
+    (node,) = set(actor.parents()) & set(two_nodes)
+    frozen = [node, *node.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    scene.release()
+    status = scene.wait()
+    for process in frozen:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+    assert status == 0, scene.log()
+    assert scene.attempts()[f"{stage}/{trouble.unit}"] >= 2
+    time.sleep(STEP_TIMEOUT_S)  # for what the late ones still do
+    assert verify(Output(str(scene.output))).problems == []
+    assert scene.pictures() == undisturbed.pictures(), scene.log()
+    scene.check_no_process_is_left()
+
+
+@cells("another command")
+def test_a_command_with_other_settings_is_refused_and_disturbs_nothing(
+    scene: Scene, undisturbed: Scene, stage: str
+) -> None:
+    plan(scene, undisturbed, "stand", stage, "another command")
+    scene.start()
+    scene.standing()
+    other = make_config("chaos", tomllib.loads(CONFIG), [*SETTINGS, "films.fps=12"])
+    with pytest.raises(LockedError, match="is held by"):
+        open_job(Output(str(scene.output)), str(scene.stories), other, replace=True)
+    scene.release()
+    assert scene.wait() == 0, scene.log()
+    scene.check(undisturbed)
+    assert set(scene.attempts().values()) == {1}, scene.log()
+
+
+@cells("stray files")
+def test_files_that_a_cloud_drive_leaves_everywhere_change_nothing(
+    scene: Scene, undisturbed: Scene, stage: str
+) -> None:
+    plan(scene, undisturbed, "stand", stage, "stray files")
+    scene.start()
+    scene.standing()
+    strays = list(scatter(scene.output))
+    scene.release()
+    assert scene.wait() == 0, scene.log()
+    for stray in reversed(strays):
+        stray.rmdir() if stray.is_dir() else stray.unlink(missing_ok=True)
+    scene.check(undisturbed)
+    assert set(scene.attempts().values()) == {1}, scene.log()
+
+
+@cells("cancel")
+def test_a_cancelled_job_goes_on_where_it_stopped(
+    scene: Scene, undisturbed: Scene, stage: str
+) -> None:
+    dice = chance("cancel", stage, "how")
+    plan(scene, undisturbed, "stand", stage, "cancel")
+    scene.start()
+    scene.standing()
+    output = Output(str(scene.output))
+    update_control(output, cancel=dice.choice([Cancel.DRAIN, Cancel.NOW]))
+    scene.release()
+    assert scene.wait() == 0, scene.log()
+    before = commit_records(scene.output)
+    update_control(output, cancel=Cancel.NO)
+    scene.run()
+    scene.check(undisturbed)
+    assert before.items() <= commit_records(scene.output).items()

@@ -1,5 +1,7 @@
 """Files that others put into an output, such as a cloud drive, end no job and change no count."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +21,22 @@ from tests.flows.inline import lay_out, render_inline
 NUM_STORIES = 5
 
 
-def scatter(job: Path) -> None:
-    """Put into every folder what cloud drives, desktops and editors leave there."""
+def scatter(job: Path) -> Iterator[Path]:
+    """Put into every folder what cloud drives, desktops and editors leave there; yield it."""
     for folder in [job, *(path for path in job.rglob("*") if path.is_dir())]:
         files = [path for path in folder.iterdir() if path.is_file()]
         for path in files:
             copy = f"{path.stem} (conflicted copy 2026-11-26){path.suffix}"
-            (folder / copy).write_bytes(path.read_bytes()[:-1])
+            yield from (folder / copy, folder / f"{path.name}.tmp", folder / f"~${path.name}")
+            with suppress(FileNotFoundError):  # a running job removes some
+                (folder / copy).write_bytes(path.read_bytes()[:-1])
             (folder / f"{path.name}.tmp").write_bytes(b"half")
             (folder / f"~${path.name}").touch()
         for name in (".DS_Store", "Thumbs.db", "desktop.ini", "notes.txt"):
             (folder / name).write_bytes(b"\x00")
+            yield folder / name
         (folder / "New folder").mkdir(exist_ok=True)
+        yield folder / "New folder"
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def output(tmp_path: Path) -> Output:
 def test_stray_files_in_every_folder_change_nothing(output: Output, tmp_path: Path) -> None:
     before = find_status(output.url)
     films = list(read_manifests(output, "films", Film))
-    scatter(tmp_path / "job")
+    assert len(list(scatter(tmp_path / "job"))) > 50
 
     assert read_control(output).priority == 7
     assert update_control(output, priority=8).priority == read_control(output).priority == 8
