@@ -69,6 +69,7 @@ def starter(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLIENT_MAX_RETRIES": "1",
         "RAY_AUTH_TOKEN_PATH": str(Path(cluster.environment()["HOME"], ".ray", "auth_token")),
     }
     starter = Starter(environment, prefect_port=port, ray_address=cluster.address)
