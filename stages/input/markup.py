@@ -76,15 +76,15 @@ def plain_words(text: str) -> str:
     return _reader_text([part for part in _tagged(text) if part.character != NO_CHARACTER])
 
 
-def check_tags(text: str, names: Iterable[str]) -> None:
-    """Check that the tags of prose name known characters.
+def escape_unknown_tags(text: str, names: Iterable[str]) -> str:
+    """Escape the brackets of prose that hold no known name: `[1]` and `[laughs]` are words."""
+    known = {*names, NO_CHARACTER}
 
-    Its sentences become panels later, so [NC] in one and a name in another are allowed.
+    def as_words(found: re.Match[str]) -> str:
+        name = found["name"]
+        return found[0] if name is None or name.strip() in known else escape(found[0])
 
-    Raises:
-        InputError: a tag names an unknown character.
-    """
-    _check_known(_tagged(text), tuple(names))
+    return _TAG.sub(as_words, text)
 
 
 def says_nobody(text: str) -> bool:

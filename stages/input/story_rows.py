@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.limits import check_at_most, check_shape
-from storyreel.stages.input.markup import NO_CHARACTER, check_tags, parse_markup
+from storyreel.stages.input.markup import NO_CHARACTER, parse_markup
 from storyreel.stages.output.records import (
     STORY_ID,
     STORY_ID_RULE,
@@ -189,7 +189,6 @@ class StoryRow(_Fields):
         """
         self._check_content()
         self._check_characters()
-        self._check_tags()
         return Story(
             story_id=self.story_id,
             source_file=source_file,
@@ -224,14 +223,6 @@ class StoryRow(_Fields):
                     f"characters: {shorten(name)} is not allowed as a name: [NC] stands for a"
                     " picture without characters, and a name has no blanks around it"
                 )
-
-    def _check_tags(self) -> None:
-        if self.text is None:
-            return
-        try:
-            check_tags(self.text, [character.name for character in self.characters])
-        except ValueError as error:
-            raise InputError(f"text: {error}") from None
 
     def _parsed_panels(self) -> tuple[PanelInput, ...]:
         """The panels with their markup, so that no later stage parses their text again."""

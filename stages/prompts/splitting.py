@@ -14,8 +14,8 @@ from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.limits import check_at_most
 from storyreel.stages.input.markup import (
     caption_of,
-    check_tags,
     escape_caption_marks,
+    escape_unknown_tags,
     markup_of,
     parse_markup,
     plain_words,
@@ -99,7 +99,7 @@ class StorySplitter:
         return story.duration_s or self._config.duration_s
 
     def _split_prose(self, story: Story, text: str) -> tuple[Story, str, tuple[str, ...]]:
-        check_tags(text, [character.name for character in story.characters])
+        text = escape_unknown_tags(text, [character.name for character in story.characters])
         found = () if story.characters else find_subjects(text)
         characters = story.characters or found
         names = [character.name for character in characters]
