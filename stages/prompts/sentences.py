@@ -240,7 +240,8 @@ def _end_of_quotation(sentences: list[str], start: int) -> int:
 
 
 def _continues_quotation(before: str, piece: str) -> bool:
-    return before.endswith(('"', "\u201d", "\u00bb")) and piece[0].islower()
+    """True if a piece says who has spoken; also where no marks stand ("Where to? asked Ann.")."""
+    return before.endswith(('"', "\u201d", "\u00bb", "?", "!")) and piece[0].islower()
 
 
 def _safe_places(sentence: str, places: set[int]) -> set[int]:

@@ -18,13 +18,12 @@ from storyreel.stages.input.markup import (
     escape_unknown_tags,
     markup_of,
     parse_markup,
-    plain_words,
 )
 from storyreel.stages.output.records import PanelInput, ShotKind, Story
 from storyreel.stages.prompts.beats import FilmTiming, count_beats, ends_still, planned_frames
+from storyreel.stages.prompts.cast.introductions import find_subjects
+from storyreel.stages.prompts.cast.pronouns import Resolved, resolve
 from storyreel.stages.prompts.config import ChatConfig, PromptsConfig
-from storyreel.stages.prompts.introductions import find_subjects, tag_introductions
-from storyreel.stages.prompts.pronouns import resolve_pronouns
 from storyreel.stages.prompts.sentences import (
     merge_short,
     merge_to_count,
@@ -82,7 +81,9 @@ class StorySplitter:
         warnings: tuple[str, ...] = ()
         if story.text is not None:
             story, splitter, warnings = self._split_prose(story, story.text)
-        panels = resolve_pronouns(story.panels, story.characters)
+        resolved = resolve(story.panels, story.characters)
+        panels = resolved.panels
+        warnings += _open_pronouns(resolved)
         duration_s = self._duration_s(story)
         beats = count_beats(panels, duration_s, self._timing)
         check_at_most("film", sum(beats), "keyframes", self._limits, "max_keyframes")
@@ -108,10 +109,7 @@ class StorySplitter:
         for index, passage in enumerate(passages):
             place = f"text: passage {index}"
             check_at_most(place, len(passage), "characters", self._limits, "max_field_chars")
-            tagged = tag_introductions(passage, found)
-            # The viewer reads the story's own words, not the name that was made from them.
-            caption = None if tagged == passage else plain_words(passage)
-            panels.append(_panel(tagged, caption, names))
+            panels.append(_panel(passage, None, names))
         story = dataclasses.replace(story, text=None, characters=characters, panels=tuple(panels))
         warnings = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
         if self._director is None:
@@ -128,6 +126,15 @@ class StorySplitter:
             return sentences
         count = self._timing.keyframes_of_motion(duration_s)
         return split_to_count(merge_to_count(sentences, count), count)
+
+
+def _open_pronouns(resolved: Resolved) -> tuple[str, ...]:
+    """A warning that lists the pronouns of which nobody knows whom they mean."""
+    if not resolved.open_pronouns:
+        return ()
+    told = ", ".join(f"{word!r} in panel {index}" for index, word in resolved.open_pronouns[:5])
+    more = len(resolved.open_pronouns) - 5
+    return (f"characters: unclear: {told}{f' and {more} more' if more > 0 else ''}",)
 
 
 def _load_director(config: ChatConfig) -> "ChatDirector":

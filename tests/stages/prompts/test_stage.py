@@ -33,8 +33,8 @@ def test_prose_becomes_a_panel_for_each_sentence_with_its_characters(stage: Prom
     )
     assert [p.prompt for p in board.panels] == [
         "a girl in a red coat walks in the park",
-        "She meets a boy",
-        "a boy dance",
+        "a girl in a red coat meets a boy",
+        "a girl in a red coat and a boy dance",
     ]
     assert [p.caption for p in board.panels] == [
         "Ann walks in the park.", "She meets Tom.", "They dance.",
