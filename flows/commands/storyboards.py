@@ -44,8 +44,8 @@ def _split(stories: Iterator[Story], config: RenderConfig) -> Iterator[Split]:
         make_splitting,
         config=config.prompts,
         model=config.keyframes.model,
+        films=config.films,
         num_frames=config.motion.num_frames,
-        fps=config.films.fps,
         limits=config.input,
     )
     if config.prompts.chat is None:

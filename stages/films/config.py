@@ -61,7 +61,7 @@ class FilmsConfig(Settings):
     preset: Preset = Preset.MEDIUM
     encoder_threads: int = Field(default=1, ge=1, le=64)
     """Threads of x264; another number gives other bytes."""
-    still_s: float = Field(default=3.0, gt=0, le=600)
-    """Time for which the last keyframe is shown unless the last shot is motion, in seconds; the
-    whole film of a story with one keyframe."""
+    still_s: float = Field(default=1.5, gt=0, le=600)
+    """Time for which the last keyframe stands at the end, in seconds; the film of a story with one
+    keyframe."""
     sheet: SheetConfig = SheetConfig()

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pysbd.languages import LANGUAGE_CODES
 
+from storyreel.stages.captions import SPEED
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.settings import Settings
 
@@ -83,6 +84,9 @@ class PromptsConfig(Settings):
     """Length of a hold in seconds; a cut from a panel to which no motion leads is a hold too."""
     dissolve_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Length of a dissolve in seconds."""
+    reading_speed: Annotated[float, Field(ge=0, le=100)] = SPEED
+    """Letters of a caption that people read a second. A panel is seen for so long, and for at least
+    1.2 s, by more beats or a longer hold; 0: captions take what time there is."""
     style: str = ""
     """Default style: free text, or the name of a style."""
     negative_prompt: str = ""

@@ -20,7 +20,13 @@ from storyreel.stages.input.markup import (
     parse_markup,
 )
 from storyreel.stages.output.records import PanelInput, ShotKind, Story
-from storyreel.stages.prompts.beats import FilmTiming, count_beats, ends_still, planned_frames
+from storyreel.stages.prompts.beats import (
+    FilmTiming,
+    PacedPanel,
+    Panels,
+    count_beats,
+    planned_frames,
+)
 from storyreel.stages.prompts.cast.introductions import find_subjects
 from storyreel.stages.prompts.cast.pronouns import Resolved, resolve
 from storyreel.stages.prompts.config import ChatConfig, PromptsConfig
@@ -85,15 +91,23 @@ class StorySplitter:
         panels = resolved.panels
         warnings += _open_pronouns(resolved)
         duration_s = self._duration_s(story)
-        beats = count_beats(panels, duration_s, self._timing)
+        paced = self._paced(panels, [character.name for character in story.characters])
+        beats = count_beats(paced, duration_s, self._timing)
         check_at_most("film", sum(beats), "keyframes", self._limits, "max_keyframes")
-        warnings += _length_warnings(panels, beats, duration_s, self._timing)
+        warnings += _length_warnings(paced, beats, duration_s, self._timing)
         panels = tuple(
             dataclasses.replace(panel, beats=count)
             for panel, count in zip(panels, beats, strict=True)
         )
         return Split(
             story=dataclasses.replace(story, panels=panels), splitter=splitter, warnings=warnings
+        )
+
+    def _paced(self, panels: tuple[PanelInput, ...], names: list[str]) -> Panels:
+        captions = (caption_of(panel, markup_of(panel, names)) for panel in panels)
+        return tuple(
+            PacedPanel.of(panel, caption, self._timing)
+            for panel, caption in zip(panels, captions, strict=True)
         )
 
     def _duration_s(self, story: Story) -> float | None:
@@ -173,19 +187,16 @@ def _panel(text: str, caption: str | None, names: list[str]) -> PanelInput:
 
 
 def _length_warnings(
-    panels: tuple[PanelInput, ...],
-    beats: tuple[int, ...],
-    duration_s: float | None,
-    timing: FilmTiming,
+    panels: Panels, beats: tuple[int, ...], duration_s: float | None, timing: FilmTiming
 ) -> tuple[str, ...]:
     """A warning if the panels make the film shorter, or by a shot longer, than it should be."""
     if duration_s is None:
         return ()
     frames, asked = planned_frames(panels, beats, timing), timing.film_frames(duration_s)
-    still = " and its closing still" if ends_still(panels, beats) else ""
-    length = f"film: {frames / timing.fps:g} s{still} instead of the {duration_s:g} s asked for:"
+    length = f"film: {frames / timing.fps:g} s and its closing still instead of the"
+    length = f"{length} {duration_s:g} s asked for:"
     if frames < asked:
         return (f"{length} the panels state their beats",)
     if frames - asked >= timing.num_frames - 1:
-        return (f"{length} no written panel is dropped",)
+        return (f"{length} no written panel is dropped, and each caption can be read",)
     return ()

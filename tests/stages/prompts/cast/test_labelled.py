@@ -14,7 +14,7 @@ from tests.stages.prompts.cast.labelled import Labelled, read_labelled
 
 SPLITTER = StorySplitter(
     PromptsConfig(min_panel_words=1),
-    FilmTiming(num_frames=16, fps=8, hold_s=1.0, dissolve_s=1.0),
+    FilmTiming.of(PromptsConfig(), num_frames=16, fps=8, still_s=1.5),
     InputConfig(),
 )
 LABELLED = read_labelled()
