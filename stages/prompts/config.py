@@ -87,6 +87,9 @@ class PromptsConfig(Settings):
     reading_speed: Annotated[float, Field(ge=0, le=100)] = SPEED
     """Letters of a caption that people read a second. A panel is seen for so long, and for at least
     1.2 s, by more beats or a longer hold; 0: captions take what time there is."""
+    max_chunks: Annotated[int, Field(ge=1, le=16)] = 4
+    """Chunks of a long prompt, each as long as the text encoders read (77 tokens as a rule); words
+    beyond are cut, and told."""
     style: str = ""
     """Default style: free text, or the name of a style."""
     negative_prompt: str = ""

@@ -19,7 +19,8 @@ from storyreel.stages.input.markup import (
     markup_of,
     parse_markup,
 )
-from storyreel.stages.output.records import PanelInput, ShotKind, Story
+from storyreel.stages.models.prompt_words import plain_text
+from storyreel.stages.output.records import PanelInput, PanelMarkup, ShotKind, Story
 from storyreel.stages.prompts.beats import (
     FilmTiming,
     PacedPanel,
@@ -104,7 +105,7 @@ class StorySplitter:
         )
 
     def _paced(self, panels: tuple[PanelInput, ...], names: list[str]) -> Panels:
-        captions = (caption_of(panel, markup_of(panel, names)) for panel in panels)
+        captions = (read_caption(panel, markup_of(panel, names)) for panel in panels)
         return tuple(
             PacedPanel.of(panel, caption, self._timing)
             for panel, caption in zip(panels, captions, strict=True)
@@ -140,6 +141,11 @@ class StorySplitter:
             return sentences
         count = self._timing.keyframes_of_motion(duration_s)
         return split_to_count(merge_to_count(sentences, count), count)
+
+
+def read_caption(panel: PanelInput, markup: PanelMarkup) -> str:
+    """The caption of a panel as people read it: without the marks of a prompt."""
+    return plain_text(caption_of(panel, markup))
 
 
 def _open_pronouns(resolved: Resolved) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.markup import caption_of, markup_of
+from storyreel.stages.input.markup import markup_of
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.output.records import (
     Panel,
@@ -18,7 +18,7 @@ from storyreel.stages.output.records import (
 from storyreel.stages.prompts.beats import FilmTiming, PacedPanel, plan_shots
 from storyreel.stages.prompts.compose import Prompt, compose, compose_motion, compose_negative
 from storyreel.stages.prompts.config import PromptsConfig, Style
-from storyreel.stages.prompts.splitting import Split, StorySplitter
+from storyreel.stages.prompts.splitting import Split, StorySplitter, read_caption
 from storyreel.stages.prompts.token_budget import TokenBudget, load_tokenizers
 from storyreel.stages.seeds import derive_seed
 
@@ -56,7 +56,7 @@ class PromptsStage:
     ) -> None:
         self._config = config
         self._timing = FilmTiming.of(config, num_frames=num_frames, fps=fps, still_s=still_s)
-        self._budget = TokenBudget(load_tokenizers(model))
+        self._budget = TokenBudget(load_tokenizers(model), config.max_chunks)
         self._split = StorySplitter(config, self._timing, limits)
 
     def __call__(self, story: Story) -> tuple[Storyboard]:
@@ -93,7 +93,7 @@ class PromptsStage:
         descriptions = {c.name: c.description for c in story.characters}
         markup = markup_of(panel, descriptions)
         prompt = compose(markup, descriptions, style, self._budget)
-        return _Written(markup=markup, prompt=prompt, caption=caption_of(panel, markup))
+        return _Written(markup=markup, prompt=prompt, caption=read_caption(panel, markup))
 
     def _shots(
         self, story: Story, panels: tuple[Panel, ...], written: list[_Written], style: Style

@@ -40,6 +40,7 @@ SETTINGS = [
     "motion.num_frames=5",
     "films.width=128",
     "films.height=128",
+    "films.still_s=3.0",  # the default of that version
     "execution.shard_size=1",
     "execution.open_shards=1",
     "pools.render.num_actors=1",

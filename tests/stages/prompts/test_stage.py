@@ -117,7 +117,7 @@ def test_a_draft_and_the_final_film_share_their_seeds(make_stage: MakeStage) -> 
 
 
 def test_the_smaller_of_two_text_encoders_sets_the_limit(make_stage: MakeStage) -> None:
-    (cut,) = make_stage(200, 17)(story("a long walk in the green park", "a"))
+    (cut,) = make_stage(200, 17, max_chunks=1)(story("a long walk in the green park", "a"))
     assert cut.panels[0].prompt == "a long walk in the"
     assert "green park" in cut.panels[0].warnings[0]
 
@@ -221,3 +221,17 @@ def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage)
     assert max(1 + sum(s.num_frames - 1 for s in board.shots) for board in boards) >= 60 * 8
     assert any(not p.characters for board in boards for p in board.panels)
     assert any(len(p.characters) == 2 for board in boards for p in board.panels)
+
+
+def test_a_long_prompt_loses_no_word(make_stage: MakeStage) -> None:
+    (board,) = make_stage(17)(story("a long walk in the green park", "a"))
+    assert board.panels[0].prompt == "a long walk in the green park"
+    assert not board.panels[0].warnings
+
+
+def test_marks_of_prompts_are_weights_and_no_caption(make_stage: MakeStage) -> None:
+    ann = character("Ann", "a girl in a (red coat:1.4), <lora:sketch:0.8>")
+    board = render(make_stage(), story("[Ann] walks in the ((park)), 8k", characters=(ann,)))
+    assert board.panels[0].prompt == "a girl in a (red coat:1.4) walks in the ((park)), 8k"
+    assert board.panels[0].caption == "Ann walks in the park, 8k"
+    assert "'<lora:sketch:0.8>' is no word" in board.panels[0].warnings[0]
