@@ -146,6 +146,8 @@ class _Counter:
             self._refusals.add(row)
         # The message of a rejection may contain the input's path too.
         content = {**to_row(row), "source_file": "", "message": ""}
+        if content.get("language", "") is None:
+            del content["language"]  # jobs of version 0.1 have none
         for panel in content.get("panels", ()):
             del panel["markup"]  # follows from the text; jobs of version 0.1 have none
         self._content.update(digest(content).encode())

@@ -162,6 +162,12 @@ def is_noun(word: str) -> bool:
     return tag_of(word).startswith("NN") or is_animate(singular(word.lower()))
 
 
+def is_known_noun(word: str) -> bool:
+    """True if a word is a noun of English, and not one that nobody knows."""
+    known = _lexicon()
+    return (known.get(word.lower()) or known.get(word) or "").startswith("NN")
+
+
 def is_verb(word: str) -> bool:
     """True if a word is most often a verb; `jumps` is one, though a noun just as well."""
     tag = tag_of(word)

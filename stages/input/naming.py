@@ -9,7 +9,7 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from storyreel.stages.input.lexicon import is_noun, is_verb, tag_of, word_set
+from storyreel.stages.input.lexicon import is_known_noun, is_noun, is_verb, tag_of, word_set
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -63,7 +63,7 @@ OF_THE_BODY = word_set(
 """What is seen with its owner: parts of the body, clothes, and what is carried."""
 _ABSENT_BEFORE = re.compile(
     r"\b(?:"
-    r"without|except(?: for)?|instead of|apart from|far (?:away )?from|besides|unlike|minus|nor|no"
+    r"without(?: [\w']+(?: and| or|,))?|except(?: for)?|instead of|apart from|far (?:away )?from|besides|unlike|minus|nor|no"
     r"|nobody but|not"
     r"|(?:(?:thought|thinks?|thinking|dream(?:s|ed|t|ing)?|sp[eo]aks?|spoke|speaking|talk(?:s|ed|ing)?"
     r"|hears?|heard|hearing|knew|knows?|t[eo]lls?|told|telling|asks?|asked|asking|sang|sings?|singing"
@@ -81,7 +81,9 @@ _ABSENT_BEFORE = re.compile(
     r"|(?:said|says|told \w+|tells \w+|knew|knows|heard|believed|thought|hoped|wished|wondered"
     r"|guessed|dreamed|dreamt|remembered|forgot|asked)"
     r"(?: that| if| whether| where| why| when| how| what)+"
-    r"|(?:wondered|hoped|wished|believed|guessed|thought|knew)"
+    r"|(?:did not|didn['\u2019]t|could not|couldn['\u2019]t|never|cannot) (?:see|saw|find|found|meet|met"
+    r"|hear|notice)"
+    r"|(?<![\"\u201d\u00bb] )(?:wondered|hoped|wished|believed|guessed|thought|knew)"
     r") (?:(?:dear|old|poor|little|young|either|both) )?$",
     re.IGNORECASE,
 )
@@ -180,7 +182,7 @@ def begins_compound(place: Place) -> bool:
         return True
     if is_verb(first) and not (is_noun(first) and second and is_verb(second)):
         return False
-    if not tag_of(first).startswith("NN") or first[:1].isupper():
+    if not is_known_noun(first) or first[:1].isupper():
         return False
     return (bool(second) and is_verb(second)) or (not second and bool(place.before.strip()))
 
@@ -203,6 +205,11 @@ def _is_month(place: Place) -> bool:
 def _has_determiner(place: Place) -> bool:
     words = _WORD.findall(place.before)[-1:]
     return bool(words) and tag_of(words[0]) in ("DT", "PRP$", "JJ", "CD")
+
+
+def num_unspaced(text: str) -> int:
+    """The number of letters of scripts that put no blanks between words."""
+    return 0 if text.isascii() else len(_UNSPACED.findall(text))
 
 
 def is_spaced(text: str) -> bool:

@@ -143,6 +143,8 @@ class Story:
     negative_prompt: str
     seed: int
     duration_s: float | None
+    language: str | None = None
+    """ISO 639-1 code of its words; `None` if the row states none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import Field, field_validator
-from pysbd.languages import LANGUAGE_CODES
 
 from storyreel.stages.captions import SPEED
+from storyreel.stages.languages import AUTO, LANGUAGES
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.settings import Settings
 
@@ -72,8 +72,8 @@ class ChatConfig(Settings):
 class PromptsConfig(Settings):
     """Settings of the prompts stage."""
 
-    language: str = "en"
-    """Language of prose, to find the ends of sentences: an ISO 639-1 code that pysbd supports."""
+    language: str = AUTO
+    """Language of stories that state none: an ISO 639-1 code; `auto` detects it."""
     duration_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     """Least length of a film in seconds if the story states none; `None`: one beat per panel."""
     max_panel_words: Annotated[int, Field(ge=5)] = 40
@@ -101,8 +101,8 @@ class PromptsConfig(Settings):
     @field_validator("language")
     @classmethod
     def _known_language(cls, language: str) -> str:
-        if language not in LANGUAGE_CODES:
-            known: str = ", ".join(sorted(LANGUAGE_CODES))
+        if language not in {*LANGUAGES, AUTO}:
+            known = ", ".join(sorted({*LANGUAGES, AUTO}))
             raise ValueError(f"language {language!r}: must be one of {known}")
         return language
 

@@ -19,6 +19,7 @@ from storyreel.stages.input.markup import (
     markup_of,
     parse_markup,
 )
+from storyreel.stages.languages import AUTO, detect_language
 from storyreel.stages.models.prompt_words import plain_text
 from storyreel.stages.output.records import PanelInput, PanelMarkup, ShotKind, Story
 from storyreel.stages.prompts.beats import (
@@ -31,6 +32,7 @@ from storyreel.stages.prompts.beats import (
 from storyreel.stages.prompts.cast.introductions import find_subjects
 from storyreel.stages.prompts.cast.pronouns import Resolved, resolve
 from storyreel.stages.prompts.config import ChatConfig, PromptsConfig
+from storyreel.stages.prompts.narrative import narrative
 from storyreel.stages.prompts.sentences import (
     merge_short,
     merge_to_count,
@@ -88,7 +90,7 @@ class StorySplitter:
         warnings: tuple[str, ...] = ()
         if story.text is not None:
             story, splitter, warnings = self._split_prose(story, story.text)
-        resolved = resolve(story.panels, story.characters)
+        resolved = resolve(story.panels, story.characters, self._language(story))
         panels = resolved.panels
         warnings += _open_pronouns(resolved)
         duration_s = self._duration_s(story)
@@ -111,20 +113,29 @@ class StorySplitter:
             for panel, caption in zip(panels, captions, strict=True)
         )
 
+    def _language(self, story: Story) -> str:
+        stated = story.language or self._config.language
+        if stated != AUTO:
+            return stated
+        return detect_language(story.text or " ".join(panel.text for panel in story.panels))
+
     def _duration_s(self, story: Story) -> float | None:
         return story.duration_s or self._config.duration_s
 
     def _split_prose(self, story: Story, text: str) -> tuple[Story, str, tuple[str, ...]]:
-        text = escape_unknown_tags(text, [character.name for character in story.characters])
-        found = () if story.characters else find_subjects(text)
+        text = escape_unknown_tags(narrative(text), [c.name for c in story.characters])
+        language = self._language(story)
+        found = () if story.characters or language != "en" else find_subjects(text)
         characters = story.characters or found
         names = [character.name for character in characters]
-        passages = map(escape_caption_marks, self._passages(text, self._duration_s(story)))
+        passages = map(
+            escape_caption_marks, self._passages(text, language, self._duration_s(story))
+        )
         panels = []
-        for index, passage in enumerate(passages):
+        for index, passage in enumerate(map(escape_caption_marks, passages)):
             place = f"text: passage {index}"
             check_at_most(place, len(passage), "characters", self._limits, "max_field_chars")
-            panels.append(_panel(passage, None, names))
+            panels.append(_with_comma(_panel(passage, None, names), passage))
         story = dataclasses.replace(story, text=None, characters=characters, panels=tuple(panels))
         warnings = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
         if self._director is None:
@@ -132,15 +143,22 @@ class StorySplitter:
         story, splitter, more_warnings = _describe(story, self._director)
         return story, splitter, warnings + more_warnings
 
-    def _passages(self, text: str, duration_s: float | None) -> list[str]:
+    def _passages(self, text: str, language: str, duration_s: float | None) -> list[str]:
         """Cut prose into one passage for each panel; a length asks for a number of panels."""
-        sentences = split_sentences(text, self._config.language)
+        sentences = split_sentences(text, language)
         sentences = merge_short(sentences, self._config.min_panel_words)
         sentences = split_long(sentences, self._config.max_panel_words)
         if duration_s is None:
             return sentences
         count = self._timing.keyframes_of_motion(duration_s)
         return split_to_count(merge_to_count(sentences, count), count)
+
+
+def _with_comma(panel: PanelInput, passage: str) -> PanelInput:
+    """The panel with the comma at which its sentence was cut; pictures need none, readers do."""
+    if panel.markup is None or not passage.endswith(","):
+        return panel
+    return dataclasses.replace(panel, caption=f"{panel.markup.plain},")
 
 
 def read_caption(panel: PanelInput, markup: PanelMarkup) -> str:

@@ -31,7 +31,7 @@ _LATER_NAMED = re.compile(r"(?<!\w)(?:His|Her|Its) name (?:was|is) (?P<name>[A-Z
 _NAME = re.compile(
     r"(?<![\w'\u2019-])(?:(?:Mr|Mrs|Ms|Dr|Miss)\.? )?[A-Z][\w\u00c0-\u024f]+(?![\w-])"
 )
-_IS_A = re.compile(r"(?: (?:was|is)|,) (?P<what>an? .*)", re.DOTALL)
+_IS_A = re.compile(r"(?:(?: (?:was|is)|,) (?=an? )|, (?=the ))(?P<what>\w+ .*)", re.DOTALL)
 _IN_PLACE = re.compile(r"\b(?:in|at|from|near|to|into|of|on|towards?|the) $", re.IGNORECASE)
 _SAID = re.compile(r"\b(?:said|says|cried|asked|replied|answered|called|shouted|whispered) $")
 # "like a lion", "as a king", "was a shepherd's son": nobody enters.
@@ -86,8 +86,11 @@ def _with_nouns(text: str) -> dict[tuple[str, bool], _Found]:
     found: dict[tuple[str, bool], _Found] = {}
     quoted = quoted_spans(text)
     named = _named_phrases(text)
+    nouns = {(phrase.noun, phrase.is_plural) for phrase, _ in named.values()}
     for phrase in noun_phrases(text):
         key = phrase.noun, phrase.is_plural
+        if key in nouns and phrase.determiner not in _INDEFINITE:
+            continue  # "the miller" is Mr. Brown
         if is_inside(quoted, phrase.place.start) or phrase.place.start in named:
             continue
         if phrase.determiner == "another" or not is_shown(phrase.place):

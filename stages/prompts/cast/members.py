@@ -10,7 +10,6 @@ from storyreel.stages.input.lexicon import (
     is_male,
     is_person,
     is_plural,
-    singular,
 )
 from storyreel.stages.output.records import Character
 from storyreel.stages.prompts.cast.phrases import noun_phrases
@@ -93,9 +92,9 @@ def _noun_of(character: Character) -> tuple[list[str], bool]:
 def _gender(character: Character, noun: str) -> str:
     """The gender, told by the first word that tells one: "a girl with her brother" is a girl."""
     for word in _WORD.findall(f"{noun} {character.description} {character.name}".lower()):
-        if is_female(singular(word)) or word in _FEMALE_WORDS:
+        if word in _FEMALE_WORDS or is_female(word):
             return "female"
-        if is_male(singular(word)) or word in _MALE_WORDS:
+        if word in _MALE_WORDS or is_male(word):
             return "male"
     known = next(filter(None, map(gender_of_name, _WORD.findall(character.name))), None)
     return known or ("unknown" if is_animate(noun) or not noun else "thing")

@@ -22,6 +22,31 @@ _PRONOUN = re.compile(
     r"|they|them|their|theirs|themselves)(?![\w-])",
     re.IGNORECASE,
 )
+# Of other languages those whose gender and number are plain, and the English ones that they mean.
+_MEANINGS = {
+    "zh": {
+        "\u4ed6\u4eec": "they",
+        "\u5979\u4eec": "they",
+        "\u4ed6": "he",
+        "\u5979": "she",
+        "\u5b83": "it",
+    },
+    "ja": {"\u5f7c\u5973": "she", "\u5f7c\u3089": "they", "\u5f7c": "he"},
+    "de": {"er": "he", "ihm": "him", "ihn": "him", "sie": "she"},
+    "fr": {"il": "he", "elle": "she", "ils": "they", "elles": "they"},
+    "es": {"\u00e9l": "he", "ella": "she", "ellos": "they", "ellas": "they"},
+    "it": {"lui": "he", "lei": "she", "loro": "they"},
+}
+_PRONOUNS = {
+    language: re.compile(
+        "(?P<word>{})".format("|".join(words))
+        if language in ("zh", "ja")
+        else r"(?<!\w)(?P<word>{})(?!\w)".format("|".join(words)),
+        re.IGNORECASE,
+    )
+    for language, words in _MEANINGS.items()
+}
+_NOBODY = re.compile(r"(?!)")
 _OBJECTS = frozenset({"him", "them"})
 _OWNERS = frozenset({"his", "its", "their"})
 # The "it" of "it rained" stands for nobody.
@@ -52,6 +77,7 @@ class _Scene:
 
     Attributes:
         members: all characters by name.
+        language: of the words; the rules for nouns are for English.
         recent: those that were shown, the last one first; of one panel the subject first.
         group: those that acted together last.
         thing: True if the panel before was about a thing that is no character.
@@ -59,6 +85,7 @@ class _Scene:
     """
 
     members: dict[str, Member]
+    language: str = "en"
     recent: list[str] = field(default_factory=list)
     group: tuple[str, ...] = ()
     thing: bool = False
@@ -101,7 +128,9 @@ def resolve_pronouns(
     return resolve(panels, characters).panels
 
 
-def resolve(panels: tuple[PanelInput, ...], characters: tuple[Character, ...]) -> Resolved:
+def resolve(
+    panels: tuple[PanelInput, ...], characters: tuple[Character, ...], language: str = "en"
+) -> Resolved:
     """Name the characters that pronouns and nouns stand for.
 
     After "[Ann] runs.", "Then she sits." becomes "Then [Ann] sits." and "Her hat flies." becomes
@@ -113,7 +142,7 @@ def resolve(panels: tuple[PanelInput, ...], characters: tuple[Character, ...]) -
     """
     names = tuple(character.name for character in characters)
     parsed = [markup_of(panel, names) for panel in panels]
-    scene = _Scene({character.name: Member.of(character) for character in characters})
+    scene = _Scene({one.name: Member.of(one) for one in characters}, language)
     readings = [_Reading(markup, scene) for markup in parsed]
     made, unsure = [], []
     for index, (panel, reading) in enumerate(zip(panels, readings, strict=True)):
@@ -174,8 +203,10 @@ class _Reading:
         spans = [(start, end) for start, end, _ in self._named()]
         quoted = quoted_spans(self._words)
         weather = [found.span() for found in _WEATHER.finditer(self._words)]
-        phrases = {phrase.place.start: phrase for phrase in noun_phrases(self._words)}
-        pronouns = {found.start(): found for found in _PRONOUN.finditer(self._words)}
+        english = self._scene.language == "en"
+        phrases = {one.place.start: one for one in noun_phrases(self._words)} if english else {}
+        pattern = _PRONOUN if english else _PRONOUNS.get(self._scene.language, _NOBODY)
+        pronouns = {found.start(): found for found in pattern.finditer(self._words)}
         named = {start: (end, name) for start, end, name in self._named()}
         for place in sorted({*phrases, *pronouns, *named}):
             if place in named:
@@ -214,11 +245,14 @@ class _Reading:
             return  # "a boy" beside Tom is another boy
         if not is_shown(phrase.place):
             return
+        # "Mr. Brown, the miller," is one; his second mention keeps its words.
+        new = member.name not in self._there
         self._enter(member.name)
-        yield _Meant(phrase.place.start, phrase.place.end, (member.name,), is_replaced=True)
+        yield _Meant(phrase.place.start, phrase.place.end, (member.name,), is_replaced=new)
 
     def _pronoun(self, found: re.Match[str]) -> Iterator[_Meant]:
         word = found["word"].lower()
+        word = _MEANINGS.get(self._scene.language, {}).get(word, word)
         before, after = self._words[: found.start()], self._words[found.end() :]
         owner = word in _OWNERS or (word == "her" and _begins_noun(after))
         names = self._antecedents(word, before, is_owner=owner)

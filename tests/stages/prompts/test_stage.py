@@ -235,3 +235,39 @@ def test_marks_of_prompts_are_weights_and_no_caption(make_stage: MakeStage) -> N
     assert board.panels[0].prompt == "a girl in a (red coat:1.4) walks in the ((park)), 8k"
     assert board.panels[0].caption == "Ann walks in the park, 8k"
     assert "'<lora:sketch:0.8>' is no word" in board.panels[0].warnings[0]
+
+
+CASES: list[tuple[str, str, list[tuple[str, ...]]]] = [
+    (
+        "小明",
+        '小明是一个男孩。他住在村子里。"你好,"小明说。狐狸跑了。',
+        [("小明",), ("小明",), ("小明",), ()],
+    ),
+    ("太郎", "太郎は川へ行きました。彼は帰りました。弟は寝ました。", [("太郎",), ("太郎",), ()]),
+    ("Ana", "Ana está en la playa. Ella corre con el perro. Los perros ladran.", [
+        ("Ana",), ("Ana",), (),
+    ]),
+    ("Emma", "Emma ist im Garten. Sie spielt mit der Katze. Das Haus ist alt.", [
+        ("Emma",), ("Emma",), (),
+    ]),
+    ("Léa", "Léa est dans la forêt. Elle voit un oiseau. Les arbres sont verts.", [
+        ("Léa",), ("Léa",), (),
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "shown"), CASES)
+def test_other_languages_have_their_sentences_names_and_pronouns(
+    stage: PromptsStage, name: str, text: str, shown: list[tuple[str, ...]]
+) -> None:
+    board = render(stage, story(text=text, characters=(character(name, "a child"),)))
+    assert [p.characters for p in board.panels] == shown
+    assert "".join(p.caption for p in board.panels).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_sentence_of_seventy_words_becomes_panels(stage: PromptsStage) -> None:
+    text = "The old fox walked along the river, past the mill and the trees, " * 5 + "and slept."
+    board = render(stage, story(text=text))
+    assert len(board.panels) > 1
+    assert max(len(p.caption.split()) for p in board.panels) <= 40
+    assert " ".join(p.caption for p in board.panels) == text
