@@ -63,8 +63,8 @@ OF_THE_BODY = word_set(
 """What is seen with its owner: parts of the body, clothes, and what is carried."""
 _ABSENT_BEFORE = re.compile(
     r"\b(?:"
-    r"without(?: [\w']+(?: and| or|,))?|except(?: for)?|instead of|apart from|far (?:away )?from|besides|unlike|minus|nor|no"
-    r"|nobody but|not"
+    r"without(?: [\w']+(?: and| or|,))?|except(?: for)?|instead of|apart from"
+    r"|far (?:away )?from|besides|unlike|minus|nor|no|nobody but|not"
     r"|(?:(?:thought|thinks?|thinking|dream(?:s|ed|t|ing)?|sp[eo]aks?|spoke|speaking|talk(?:s|ed|ing)?"
     r"|hears?|heard|hearing|knew|knows?|t[eo]lls?|told|telling|asks?|asked|asking|sang|sings?|singing"
     r"|read|reads|reading|wrote|writes?|writing|learned|worr(?:y|ied|ies)|complain(?:s|ed)?"
@@ -81,8 +81,8 @@ _ABSENT_BEFORE = re.compile(
     r"|(?:said|says|told \w+|tells \w+|knew|knows|heard|believed|thought|hoped|wished|wondered"
     r"|guessed|dreamed|dreamt|remembered|forgot|asked)"
     r"(?: that| if| whether| where| why| when| how| what)+"
-    r"|(?:did not|didn['\u2019]t|could not|couldn['\u2019]t|never|cannot) (?:see|saw|find|found|meet|met"
-    r"|hear|notice)"
+    r"|(?:did not|didn['\u2019]t|could not|couldn['\u2019]t|never|cannot) (?:see|saw|find"
+    r"|found|meet|met|hear|notice)"
     r"|(?<![\"\u201d\u00bb] )(?:wondered|hoped|wished|believed|guessed|thought|knew)"
     r") (?:(?:dear|old|poor|little|young|either|both) )?$",
     re.IGNORECASE,

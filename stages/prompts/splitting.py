@@ -138,6 +138,8 @@ class StorySplitter:
             panels.append(_with_comma(_panel(passage, None, names), passage))
         story = dataclasses.replace(story, text=None, characters=characters, panels=tuple(panels))
         warnings = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
+        if not found and language == "en":
+            warnings += _unlisted(text, names)
         if self._director is None:
             return story, "rules", warnings
         story, splitter, more_warnings = _describe(story, self._director)
@@ -164,6 +166,14 @@ def _with_comma(panel: PanelInput, passage: str) -> PanelInput:
 def read_caption(panel: PanelInput, markup: PanelMarkup) -> str:
     """The caption of a panel as people read it: without the marks of a prompt."""
     return plain_text(caption_of(panel, markup))
+
+
+def _unlisted(text: str, names: list[str]) -> tuple[str, ...]:
+    """A warning that lists who acts under a name that the story's list does not have."""
+    listed = " ".join(names).casefold()
+    found = [c.name for c in find_subjects(text) if not c.name.startswith("the ")]
+    unknown = [name for name in found if name.casefold() not in listed]
+    return (f"characters: not in the list: {', '.join(unknown)}",) if unknown else ()
 
 
 def _open_pronouns(resolved: Resolved) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The prompts stage: turns a story into panels to render and shots between them."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.markup import markup_of
@@ -70,10 +70,19 @@ class PromptsStage:
     def split(self, story: Story) -> Split:
         """Return the story as a written storyboard, which a person can edit.
 
+        Its warnings are also those of the prompts that will be made of it.
+
         Raises:
             ValueError: the story's markup is wrong, or it is beyond a limit.
         """
-        return self._split(story)
+        split = self._split(story)
+        style = self._config.find_style(split.story.style or self._config.style)
+        told = tuple(
+            f"panel {index}: {warning}"
+            for index, panel in enumerate(split.story.panels)
+            for warning in self._write(split.story, panel, style).prompt.warnings
+        )
+        return replace(split, warnings=split.warnings + told)
 
     def _storyboard(self, split: Split) -> Storyboard:
         story = split.story
