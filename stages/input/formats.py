@@ -16,6 +16,7 @@ from storyreel.stages.input.readers.encodings import SAMPLE_BYTES, open_text, re
 from storyreel.stages.input.readers.json_files import begins_with_object, read_json, read_jsonl
 from storyreel.stages.input.readers.prose import read_prose
 from storyreel.stages.input.readers.rows import Row
+from storyreel.stages.input.readers.scripts import as_story
 from storyreel.stages.input.readers.tables import read_csv, read_parquet
 from storyreel.stages.input.readers.yaml_files import read_yaml
 
@@ -59,6 +60,9 @@ def _parse(file: Any, path: str) -> Iterator[Row]:
     elif kind in _TEXTS:
         told = read_prose(read_text(file), kind)
         yield 1, {"story_id": story_id_of(path), "title": _stem(path), **told}
+    elif kind in (".json", ".yaml", ".yml"):
+        for number, row in _READERS[kind](file):
+            yield number, as_story(row, story_id_of(path))
     else:
         yield from _READERS[kind](file)
 
