@@ -3,8 +3,6 @@
 import re
 from collections import Counter
 
-AUTO = "auto"
-"""Stands for the language that is detected."""
 LANGUAGES = frozenset(
     {
         "am", "ar", "bg", "da", "de", "el", "en", "es", "fa", "fr", "hi", "hy", "it", "ja", "kk",
@@ -39,8 +37,8 @@ _SAMPLE = 4_000
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def detect_language(text: str) -> str:
-    """The code of a text's language; English if nothing speaks for another one."""
+def detect_language(text: str) -> str | None:
+    """The code of a text's language; `None` if nothing tells it."""
     sample = text[:_SAMPLE]
     letters = sum(map(str.isalpha, sample))
     for code, script in _SCRIPTS.items():
@@ -50,4 +48,6 @@ def detect_language(text: str) -> str:
     words = Counter(_WORD.findall(sample.lower()))
     counts = {code: sum(words[word] for word in common.split()) for code, common in _WORDS.items()}
     best = max(counts, key=lambda code: (counts[code], code == "en"))
-    return best if counts[best] > max(1, counts["en"]) else "en"
+    # One word alone may be a name.
+    least = 1 if best == "en" else 2
+    return best if counts[best] >= least else None

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from storyreel.stages.captions import SPEED
-from storyreel.stages.languages import AUTO, LANGUAGES
+from storyreel.stages.languages import LANGUAGES
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.settings import Settings
 
@@ -72,8 +72,11 @@ class ChatConfig(Settings):
 class PromptsConfig(Settings):
     """Settings of the prompts stage."""
 
-    language: str = AUTO
-    """Language of stories that state none: an ISO 639-1 code; `auto` detects it."""
+    language: str = "en"
+    """Language of stories that state none, an ISO 639-1 code; of those whose language nothing tells
+    if `detect_language` is on."""
+    detect_language: bool = True
+    """Tell the language of a story that states none by its letters and words."""
     duration_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     """Least length of a film in seconds if the story states none; `None`: one beat per panel."""
     max_panel_words: Annotated[int, Field(ge=5)] = 40
@@ -101,8 +104,8 @@ class PromptsConfig(Settings):
     @field_validator("language")
     @classmethod
     def _known_language(cls, language: str) -> str:
-        if language not in {*LANGUAGES, AUTO}:
-            known = ", ".join(sorted({*LANGUAGES, AUTO}))
+        if language not in LANGUAGES:
+            known = ", ".join(sorted(LANGUAGES))
             raise ValueError(f"language {language!r}: must be one of {known}")
         return language
 

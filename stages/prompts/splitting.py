@@ -19,7 +19,7 @@ from storyreel.stages.input.markup import (
     markup_of,
     parse_markup,
 )
-from storyreel.stages.languages import AUTO, detect_language
+from storyreel.stages.languages import detect_language
 from storyreel.stages.models.prompt_words import plain_text
 from storyreel.stages.output.records import PanelInput, PanelMarkup, ShotKind, Story
 from storyreel.stages.prompts.beats import (
@@ -114,10 +114,10 @@ class StorySplitter:
         )
 
     def _language(self, story: Story) -> str:
-        stated = story.language or self._config.language
-        if stated != AUTO:
-            return stated
-        return detect_language(story.text or " ".join(panel.text for panel in story.panels))
+        if story.language or not self._config.detect_language:
+            return story.language or self._config.language
+        text = story.text or " ".join(panel.text for panel in story.panels)
+        return detect_language(text) or self._config.language
 
     def _duration_s(self, story: Story) -> float | None:
         return story.duration_s or self._config.duration_s
