@@ -41,7 +41,8 @@ class SheetConfig(Settings):
     max_keyframes: int = Field(default=64, ge=2, le=256)
     """Maximum number of keyframes; of a longer story an even choice with the first and the last."""
     font: str | None = None
-    """TrueType or OpenType file; `None` is Open Sans, which has Latin, Greek and Cyrillic."""
+    """TrueType or OpenType file; `None` is Open Sans, which has Latin, Greek and Cyrillic. Letters
+    that it lacks come from a font of the system that fontconfig knows."""
 
 
 class FilmsConfig(Settings):

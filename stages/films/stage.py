@@ -11,9 +11,10 @@ import numpy as np
 
 from storyreel.stages.films.config import FilmsConfig
 from storyreel.stages.films.encoding import Label, encode_film
+from storyreel.stages.films.fonts import Fonts
 from storyreel.stages.films.frames import film_frames
 from storyreel.stages.films.rendered_stories import RenderedShard, RenderedStory, naming
-from storyreel.stages.films.sheet import ContactSheet, load_font, plan_sheet
+from storyreel.stages.films.sheet import FONT_SIZE, ContactSheet, plan_sheet
 from storyreel.stages.films.subtitles import Cue, make_cues, to_srt, to_vtt
 from storyreel.stages.output.records import File, Film
 from storyreel.stages.output.storage import Output
@@ -37,7 +38,7 @@ class FilmsStage:
         """
         self._output = Output(output_url)
         self._config = config
-        self._font = load_font(config.sheet.font)
+        self._font = Fonts(config.sheet.font, FONT_SIZE)
         read_shard = partial(RenderedShard, self._output)
         self._shard = lru_cache(maxsize=SHARDS_IN_MEMORY)(read_shard)
 
