@@ -71,7 +71,8 @@ class Phrase:
         follows = next((word for word in after if tag_of(word) != "RB"), "")
         if _SPEECH.search(before):
             return True
-        return _CLAUSE.search(before.lower()) is not None and (is_verb(follows) or not follows)
+        begins = not before.strip() or _CLAUSE.search(before.lower()) is not None
+        return begins and (is_verb(follows) or not follows)
 
     def __str__(self) -> str:
         return " ".join([self.determiner, *self.words])
