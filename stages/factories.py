@@ -17,12 +17,24 @@ from storyreel.stages.units import Stage
 
 
 def make_prompts(
-    *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int, limits: InputConfig
+    *,
+    config: PromptsConfig,
+    model: ModelConfig,
+    films: FilmsConfig,
+    num_frames: int,
+    limits: InputConfig,
 ) -> Stage:
     """The prompts stage, with its chat model loaded if one is configured."""
     from storyreel.stages.prompts.stage import PromptsStage
 
-    return PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps, limits=limits)
+    return PromptsStage(
+        config=config,
+        model=model,
+        num_frames=num_frames,
+        fps=films.fps,
+        still_s=films.still_s,
+        limits=limits,
+    )
 
 
 def make_keyframes(*, output_url: str, config: KeyframesConfig) -> Stage:
@@ -54,10 +66,22 @@ def make_scoring(*, output_url: str, config: ScoringConfig) -> Stage:
 
 
 def make_splitting(
-    *, config: PromptsConfig, model: ModelConfig, num_frames: int, fps: int, limits: InputConfig
+    *,
+    config: PromptsConfig,
+    model: ModelConfig,
+    films: FilmsConfig,
+    num_frames: int,
+    limits: InputConfig,
 ) -> Stage:
     """The first half of the prompts stage: it returns the story as a written storyboard."""
     from storyreel.stages.prompts.stage import PromptsStage
 
-    stage = PromptsStage(config=config, model=model, num_frames=num_frames, fps=fps, limits=limits)
+    stage = PromptsStage(
+        config=config,
+        model=model,
+        num_frames=num_frames,
+        fps=films.fps,
+        still_s=films.still_s,
+        limits=limits,
+    )
     return lambda story: (stage.split(story),)

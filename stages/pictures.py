@@ -80,7 +80,7 @@ def decode_reference(content: bytes) -> tuple[Image.Image, str]:
                 allowed = f"allowed are {MAX_REFERENCE_PIXELS} pixels"
                 raise ValueError(f"has {width} x {height} pixels, {allowed}")
             mode = "RGBA" if image.has_transparency_data else "RGB"
-            picture = ImageOps.exif_transpose(image).convert(mode)
+            picture = _with_eight_bits(ImageOps.exif_transpose(image)).convert(mode)
             return picture, REFERENCE_FORMATS[str(image.format)]
     except UnidentifiedImageError:
         formats = ", ".join(REFERENCE_FORMATS)
@@ -88,3 +88,17 @@ def decode_reference(content: bytes) -> tuple[Image.Image, str]:
     # Pillow's decoders raise many exceptions, also private ones, for damaged files.
     except Exception as error:
         raise ValueError(f"cannot be decoded as an image: {error}") from error
+
+
+def _with_eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits, such as a depth map, with its levels; Pillow would cut them off at 255.
+
+    How many of the 16 bits are in use, cameras and programs do not write: the highest level tells.
+    """
+    if not image.mode.startswith("I"):
+        return image
+    levels = np.asarray(image, dtype=np.float64)
+    top = next(top for top in (255, 1023, 4095, 65535, np.inf) if levels.max() <= top)
+    if top == np.inf:
+        top = levels.max()
+    return Image.fromarray(np.round(levels.clip(0) * 255 / top).astype(np.uint8))

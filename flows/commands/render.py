@@ -110,14 +110,23 @@ def storyboard(
     profile: Profile = None,
     overrides: Overrides = None,
     limit: Limit = None,
+    as_jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Write JSONL, for programs, in place of YAML.")
+    ] = False,
 ) -> None:
-    """Split stories into panels, as JSONL rows to edit.
+    """Split stories into panels, as YAML to edit.
 
-    The rows are written to standard output and can be rendered in place of INPUT.
+    The rows are written to standard output and can be rendered in place of INPUT; what is unsure or
+    was refused is told on standard error. The exit code is 1 if no row is a story.
     """
-    from storyreel.flows.commands.storyboards import storyboard_rows
+    from storyreel.flows.commands.storyboards import Report, storyboard_rows, to_yaml
     from storyreel.flows.job.config import load_config
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
-    for row in storyboard_rows(input_url, config, limit=limit):
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+    report = Report()
+    for row in storyboard_rows(input_url, config, limit=limit, report=report):
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n" if as_jsonl else to_yaml(row))
+    for line in report.lines():
+        sys.stderr.write(f"storyreel: {line}\n")
+    if not report.num_stories:
+        raise typer.Exit(1)

@@ -100,8 +100,8 @@ def open_job(
         replace: delete another job that the output contains.
 
     Raises:
-        InputError: the input cannot be read, contains no story, or changes while it is read; the
-            output cannot be written, or contains another job.
+        InputError: the input cannot be read, contains no valid story, or changes while it is read;
+            the output cannot be written, or contains another job.
         LockedError: a run works on the job there, or another command lays a job out.
     """
     output.check_writable()
@@ -110,8 +110,7 @@ def open_job(
         return unchanged
     rows = partial(read_rows, input_url, limit, config)
     census = take_census(rows(discard_picture))
-    if not census.num_stories and not census.num_rejected:
-        raise InputError(f"input {input_url}: holds no story")
+    census.check_accepted(input_url)
     description = describe(config, census, sample_size, version)
     if not replace:
         check_no_other_job(output, description)

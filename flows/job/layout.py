@@ -7,7 +7,7 @@ into the job, so that later runs do not need it.
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,6 +16,7 @@ from storyreel.flows.job.config import RenderConfig, digest
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.input.references import References
+from storyreel.stages.input.refusals import Refusals
 from storyreel.stages.input.stories import input_version, read_stories
 from storyreel.stages.keyframes.config import KeyframesConfig
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, write_manifest
@@ -62,15 +63,26 @@ class Sharding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
-    """Number of accepted and of rejected rows of an input, and a hash of both."""
+    """Number of accepted and of rejected rows of an input, a hash of both, and why some are."""
 
     num_stories: int
     num_rejected: int
     sha256: str
+    refusals: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         counts = f"{self.num_stories} stories and {self.num_rejected} rejected rows"
         return f"{counts} (sha256 {self.sha256[:8]})"
+
+    def check_accepted(self, input_url: str) -> None:
+        """Check that there is a story, so that a job without one claims no output.
+
+        Raises:
+            InputError: says why the rows were refused, each reason once.
+        """
+        if not self.num_stories:
+            place = f"input {without_credentials(input_url)}"
+            raise InputError("\n  ".join([f"{place}: contains no valid story", *self.refusals]))
 
 
 def read_rows(
@@ -135,12 +147,17 @@ class _Counter:
 
     def __init__(self) -> None:
         self._counts = {Story: 0, Rejection: 0}
+        self._refusals = Refusals()
         self._content = hashlib.sha256()
 
     def add(self, row: Story | Rejection) -> None:
         self._counts[type(row)] += 1
+        if isinstance(row, Rejection):
+            self._refusals.add(row)
         # The message of a rejection may contain the input's path too.
         content = {**to_row(row), "source_file": "", "message": ""}
+        if content.get("language", "") is None:
+            del content["language"]  # jobs of version 0.1 have none
         for panel in content.get("panels", ()):
             del panel["markup"]  # follows from the text; jobs of version 0.1 have none
         self._content.update(digest(content).encode())
@@ -150,6 +167,7 @@ class _Counter:
             num_stories=self._counts[Story],
             num_rejected=self._counts[Rejection],
             sha256=self._content.hexdigest(),
+            refusals=tuple(self._refusals.lines()),
         )
 
 

@@ -38,7 +38,7 @@ from storyreel.stages.units import (
 def film_frames(storyboard: Storyboard) -> int:
     """Frames of a story's film; neighbouring clips share a keyframe.
 
-    The film may end with a still, which is not counted: it costs almost nothing.
+    The film ends with a still, which is not counted: it costs almost nothing.
     """
     return 1 + sum(shot.num_frames - 1 for shot in storyboard.shots)
 
@@ -48,8 +48,8 @@ def _prompts_factory(_output_url: str, config: RenderConfig) -> StageFactory:
         make_prompts,
         config=config.prompts,
         model=config.keyframes.model,
+        films=config.films,
         num_frames=config.motion.num_frames,
-        fps=config.films.fps,
         limits=config.input,
     )
 
@@ -169,7 +169,7 @@ STAGES = StageTable(
             units=_films_units,
             record=Film,
             manifests=(ManifestSpec(table="films", record=Film),),
-            files=FilesSpec(folder="films", suffixes=("mp4", "srt", "png")),
+            files=FilesSpec(folder="films", suffixes=("mp4", "srt", "vtt", "png")),
             made_from=("keyframes", "motion"),
             items=lambda films: sum(film.num_frames for film in films),
             planned_items=film_frames,

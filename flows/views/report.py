@@ -1,5 +1,6 @@
 """The terminal's view of a job: summary, progress and failures."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
@@ -86,9 +87,21 @@ def _films_table(summary: Summary) -> Table:
 
 
 def _failures_table(failures: Iterable[Failure]) -> Table:
+    """A row for each failed story, and one for all input rows that were refused alike."""
     table = Table("story", "stage", "class", "attempts", "why", title="failures")
-    for failure in failures:
+    for alike in _alike(failures):
+        failure = alike[0]
         where = failure.story_id or f"{failure.source_file}, row {failure.source_row}"
+        where += f" and {len(alike) - 1} more" if len(alike) > 1 else ""
         cells = (failure.stage, failure.error_class, str(failure.attempts), failure.message)
         table.add_row(*map(plain, (where, *cells)))
     return table
+
+
+def _alike(failures: Iterable[Failure]) -> Iterable[list[Failure]]:
+    groups: defaultdict[object, list[Failure]] = defaultdict(list)
+    for failure in failures:
+        place = f"{failure.source_file} row {failure.source_row}: "
+        reason = failure.stage, failure.source_file, failure.message.removeprefix(place)
+        groups[reason if failure.stage == "input" else id(failure)].append(failure)
+    return groups.values()

@@ -41,7 +41,8 @@ class SheetConfig(Settings):
     max_keyframes: int = Field(default=64, ge=2, le=256)
     """Maximum number of keyframes; of a longer story an even choice with the first and the last."""
     font: str | None = None
-    """TrueType or OpenType file; `None` is Open Sans, which has Latin, Greek and Cyrillic."""
+    """TrueType or OpenType file; `None` is Open Sans, which has Latin, Greek and Cyrillic. Letters
+    that it lacks come from a font of the system that fontconfig knows."""
 
 
 class FilmsConfig(Settings):
@@ -61,7 +62,7 @@ class FilmsConfig(Settings):
     preset: Preset = Preset.MEDIUM
     encoder_threads: int = Field(default=1, ge=1, le=64)
     """Threads of x264; another number gives other bytes."""
-    still_s: float = Field(default=3.0, gt=0, le=600)
-    """Time for which the last keyframe is shown unless the last shot is motion, in seconds; the
-    whole film of a story with one keyframe."""
+    still_s: float = Field(default=1.5, gt=0, le=600)
+    """Time for which the last keyframe stands at the end, in seconds; the film of a story with one
+    keyframe."""
     sheet: SheetConfig = SheetConfig()

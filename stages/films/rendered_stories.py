@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Clip, Keyframe, Panel, Shot, ShotKind
+from storyreel.stages.output.records import Clip, Keyframe, Panel, Shot
 from storyreel.stages.output.storage import Output
 
 
@@ -63,11 +63,6 @@ class RenderedStory:
         shown = self.clips[0] if self.clips else self.keyframes[0]
         return shown.width, shown.height
 
-    @property
-    def ends_in_motion(self) -> bool:
-        """True if the last shot is motion; the film then needs no closing still."""
-        return bool(self.shots) and self.shots[-1].kind is ShotKind.MOTION
-
     def keyframe_times(self) -> list[int]:
         """The index of the film frame that shows each keyframe first, K numbers from 0.
 
@@ -76,18 +71,6 @@ class RenderedStory:
         times = [0]
         for shot in self.shots:
             times.append(times[-1] + shot.num_frames - 1)
-        return times
-
-    def caption_times(self) -> list[int]:
-        """The index of the film frame at which the caption of each keyframe begins.
-
-        That is the keyframe's own frame, with one exception: a film that ends in motion ends with
-        its last keyframe. A caption that began there would be shown for a single frame, so it
-        begins halfway through the last shot.
-        """
-        times = self.keyframe_times()
-        if self.ends_in_motion:
-            times[-1] = (times[-2] + times[-1] + 1) // 2
         return times
 
 

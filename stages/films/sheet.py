@@ -15,14 +15,13 @@ A cell of the sheet is as wide as a thumbnail::
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from storyreel.stages.films.config import SheetConfig
+from storyreel.stages.films.fonts import Fonts
 
 MARGIN = 8
 CAPTION_LINES = 3
@@ -79,7 +78,7 @@ class ContactSheet:
         plan: SheetPlan,
         *,
         aspect: float,
-        font: ImageFont.FreeTypeFont,
+        font: Fonts,
         config: SheetConfig,
     ) -> None:
         """Draw the heading and the captions; `aspect` is height / width of the frames."""
@@ -128,9 +127,9 @@ class ContactSheet:
 
     def _write_texts(self) -> None:
         draw = ImageDraw.Draw(self._image)
-        write = partial(draw.text, fill=INK, font=self._font)
         room = self._image.width - 2 * MARGIN
-        write((MARGIN, MARGIN), wrap(self._plan.heading, self._font, width=room, lines=1)[0])
+        heading = wrap(self._plan.heading, self._font, width=room, lines=1)[0]
+        self._font.write(draw, (MARGIN, MARGIN), heading, INK)
         for cell, (k, caption) in enumerate(
             zip(self._plan.keyframes, self._plan.captions, strict=True)
         ):
@@ -139,23 +138,10 @@ class ContactSheet:
             text = f"{k}  {caption}".strip()
             lines = wrap(text, self._font, width=self._picture[0], lines=CAPTION_LINES)
             for number, line in enumerate(lines):
-                write((left, top + number * LINE_HEIGHT), line)
+                self._font.write(draw, (left, top + number * LINE_HEIGHT), line, INK)
 
 
-def load_font(path: str | None) -> ImageFont.FreeTypeFont:
-    """Load the font of a sheet; characters that it has no glyph for are drawn as empty boxes.
-
-    Raises:
-        ValueError: `path` is not a TrueType or OpenType font.
-    """
-    default = resources.files("ttf_opensans") / "ttf" / "OpenSans-Regular.ttf"
-    try:
-        return ImageFont.truetype(path or str(default), FONT_SIZE)
-    except OSError as error:
-        raise ValueError(f"films.sheet.font {path}: cannot be read as a font: {error}") from error
-
-
-def wrap(text: str, font: ImageFont.FreeTypeFont, *, width: int, lines: int) -> list[str]:
+def wrap(text: str, font: Fonts, *, width: int, lines: int) -> list[str]:
     """Wrap `text` into at most `lines` lines of `width` pixels; a cut text ends in "...".
 
     Breaks at spaces; breaks words that are longer than a line, as in scripts without spaces.
@@ -172,7 +158,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, *, width: int, lines: int) -> 
     return [*wrapped[:-1], _ellipsized(wrapped[-1], font, width)]
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> int:
+def _fitting(text: str, font: Fonts, width: int) -> int:
     """The number of leading characters of `text` that fit, at least one of non-empty text."""
     count = min(1, len(text))
     while count < len(text) and font.getlength(text[: count + 1]) <= width:
@@ -180,7 +166,7 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> int:
     return count
 
 
-def _ellipsized(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _ellipsized(line: str, font: Fonts, width: int) -> str:
     while line and font.getlength(f"{line}...") > width:
         line = line[:-1]
     return f"{line.rstrip()}..."

@@ -11,10 +11,11 @@ import numpy as np
 
 from storyreel.stages.films.config import FilmsConfig
 from storyreel.stages.films.encoding import Label, encode_film
+from storyreel.stages.films.fonts import Fonts
 from storyreel.stages.films.frames import film_frames
 from storyreel.stages.films.rendered_stories import RenderedShard, RenderedStory, naming
-from storyreel.stages.films.sheet import ContactSheet, load_font, plan_sheet
-from storyreel.stages.films.subtitles import Cue, make_cues, to_srt
+from storyreel.stages.films.sheet import FONT_SIZE, ContactSheet, plan_sheet
+from storyreel.stages.films.subtitles import Cue, make_cues, to_srt, to_vtt
 from storyreel.stages.output.records import File, Film
 from storyreel.stages.output.storage import Output
 from storyreel.stages.units import FilmUnit
@@ -37,7 +38,7 @@ class FilmsStage:
         """
         self._output = Output(output_url)
         self._config = config
-        self._font = load_font(config.sheet.font)
+        self._font = Fonts(config.sheet.font, FONT_SIZE)
         read_shard = partial(RenderedShard, self._output)
         self._shard = lru_cache(maxsize=SHARDS_IN_MEMORY)(read_shard)
 
@@ -97,9 +98,10 @@ class FilmsStage:
     def _publish(self, story_id: str, cut: "_Cut", film: Path, sheet: Path) -> Film:
         base = f"films/{story_id}"
         subtitles = self._output.publish(f"{base}.srt", to_srt(cut.cues).encode())
+        web = self._output.publish(f"{base}.vtt", to_vtt(cut.cues).encode())
         picture = self._output.publish_file(f"{base}.png", sheet)
         video = self._output.publish_file(f"{base}.mp4", film)
-        return _record(story_id, cut, self._config, files=(video, subtitles, picture))
+        return _record(story_id, cut, self._config, files=(video, subtitles, picture, web))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +115,11 @@ class _Cut:
     @classmethod
     def of(cls, story: RenderedStory, config: FilmsConfig) -> "_Cut":
         times = story.keyframe_times()
-        still_frames = 1 if story.ends_in_motion else max(1, round(config.still_s * config.fps))
+        still_frames = max(1, round(config.still_s * config.fps))
         num_frames = times[-1] + still_frames
         captions = [panel.caption for panel in story.panels]
         with naming(f"story {story.story_id}"):
-            cues = make_cues(captions, story.caption_times(), num_frames, config.fps)
+            cues = make_cues(captions, times, num_frames, config.fps)
         return cls(times=tuple(times), num_frames=num_frames, cues=tuple(cues))
 
 
@@ -138,9 +140,9 @@ def _label(story: RenderedStory, fingerprint: str) -> Label:
 
 
 def _record(
-    story_id: str, cut: _Cut, config: FilmsConfig, *, files: tuple[File, File, File]
+    story_id: str, cut: _Cut, config: FilmsConfig, *, files: tuple[File, File, File, File]
 ) -> Film:
-    video, subtitles, sheet = files
+    video, subtitles, sheet, web = files
     return Film(
         story_id=story_id,
         path=video.path,
@@ -157,4 +159,7 @@ def _record(
         duration_s=cut.num_frames / config.fps,
         width=config.width,
         height=config.height,
+        web_subtitles_path=web.path,
+        web_subtitles_size=web.size,
+        web_subtitles_sha256=web.sha256,
     )

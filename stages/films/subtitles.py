@@ -1,9 +1,11 @@
 """Captions as subtitle cues, for an .srt file and for the subtitle track of the film."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
+
+from storyreel.stages.captions import reading_s, split_caption
 
 MAX_CUE_BYTES = 0xFFFF
 """Maximum length: a sample of MPEG-4 timed text (3GPP TS 26.245) has a 16-bit length field."""
@@ -21,9 +23,9 @@ class Cue:
 def make_cues(
     captions: Sequence[str], starts: Sequence[int], num_frames: int, fps: int
 ) -> list[Cue]:
-    """Make one cue for each run of equal captions; it ends where the next one begins.
+    """Make cues for each run of equal captions; the last ends where the next caption begins.
 
-    Empty captions make no cue.
+    A caption of more than two lines is shown in parts. Empty captions make no cue.
 
     Args:
         captions: the caption of each keyframe.
@@ -38,10 +40,19 @@ def make_cues(
     runs = [list(run) for _, run in groupby(range(len(texts)), key=texts.__getitem__)]
     bounds = [*(starts[run[0]] for run in runs), num_frames]
     return [
-        Cue(start_ms=_ms(start, fps), end_ms=_ms(end, fps), text=texts[run[0]])
+        cue
         for run, start, end in zip(runs, bounds[:-1], bounds[1:], strict=True)
-        if texts[run[0]]
+        for cue in _parts(texts[run[0]], _ms(start, fps), _ms(end, fps))
     ]
+
+
+def _parts(text: str, start_ms: int, end_ms: int) -> Iterator[Cue]:
+    """The parts of a caption; each is shown for its share of the time."""
+    parts = split_caption(text)
+    shares = list(accumulate((reading_s(part) for part in parts), initial=0.0))
+    ends = [start_ms + round((end_ms - start_ms) * share / shares[-1]) for share in shares if parts]
+    for part, start, end in zip(parts, ends, ends[1:], strict=False):
+        yield Cue(start_ms=start, end_ms=end, text=part)
 
 
 def _ms(frame: int, fps: int) -> int:
@@ -68,11 +79,24 @@ def to_srt(cues: Sequence[Cue]) -> str:
     )
 
 
-def _timestamp(ms: int) -> str:
+def to_vtt(cues: Sequence[Cue]) -> str:
+    """Format cues as the text of a .vtt file, which web pages show."""
+    return "WEBVTT\n\n" + "".join(
+        f"{_timestamp(cue.start_ms, '.')} --> {_timestamp(cue.end_ms, '.')}\n"
+        f"{_escaped(cue.text)}\n\n"
+        for cue in cues
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _timestamp(ms: int, sign: str = ",") -> str:
     seconds, ms = divmod(ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d},{ms:03d}"
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{sign}{ms:03d}"
 
 
 def to_sample(cue: Cue) -> bytes:

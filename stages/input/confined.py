@@ -25,8 +25,6 @@ from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.parsing import Rejection, parse_stories, rejection
 from storyreel.stages.output.records import Story, from_json, to_row
 
-CONFINED = frozenset({".parquet", ".yaml", ".yml"})
-"""Suffixes of the files that are parsed so; the other formats are read row by row."""
 MEMORY = 512 << 20
 """Limit of the memory that parsing takes, in bytes."""
 CPU_S = 10

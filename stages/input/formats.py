@@ -1,33 +1,43 @@
-"""The formats of story files: one reader for each, which yields the fields of row after row.
+"""The formats of story files: the reader of each, and what folders skip.
 
 A reader knows no stories: `story_rows` says which fields a row may have. To add a format, write a
-reader and name its suffix in `_READERS`.
+reader in `readers` and name its suffix in `_READERS`.
 """
 
-import codecs
-import csv
-import io
-import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import gzip
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import IO, Any, Self
+from typing import IO, Any
 
-import pyarrow.parquet as pq
-import yaml
+from storyreel.stages.input.readers.encodings import SAMPLE_BYTES, open_text, read_text
+from storyreel.stages.input.readers.json_files import begins_with_object, read_json, read_jsonl
+from storyreel.stages.input.readers.prose import read_prose
+from storyreel.stages.input.readers.rows import Row
+from storyreel.stages.input.readers.scripts import as_story
+from storyreel.stages.input.readers.tables import read_csv, read_parquet
+from storyreel.stages.input.readers.yaml_files import read_yaml
 
-from storyreel.stages.errors import InputError
-from storyreel.stages.validation import shorten
-
-PARQUET_ROWS = 64
-"""Rows of Parquet in memory at a time."""
-MAX_ROW_BYTES = 4 << 20
-"""Limit of a row: a line of JSONL, the lines of a CSV record, the values of a Parquet row."""
-MAX_FILE_BYTES = 16 << 20
-"""Limit of a YAML or text file, which are read as a whole."""
-
-Row = tuple[int, Mapping[str, Any] | Exception]
-"""The number of a row, from 1, and its fields, or the error if it is not valid."""
+GZIP = ".gz"
+_READERS: Mapping[str, Callable[[IO[bytes]], Iterator[Row]]] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+    ".yaml": read_yaml,
+    ".yml": read_yaml,
+}
+_TEXTS = (".txt", ".md", ".markdown", ".fountain", ".srt", ".vtt")
+SUFFIXES = (*_READERS, *_TEXTS)
+"""Suffixes of the files that are read from a folder; `.gz` may follow."""
+CONFINED = frozenset({".json", ".parquet", ".yaml", ".yml", GZIP})
+"""Suffixes of the files whose few bytes may stand for gigabytes; they are parsed apart."""
+# Beside stories there are often words about them.
+_ABOUT = re.compile(r"(?:readme|license|licence|changelog|notice|copying)\b.*", re.IGNORECASE)
 
 
 def parse_file(file: IO[bytes], path: str) -> Iterator[Row]:
@@ -36,174 +46,70 @@ def parse_file(file: IO[bytes], path: str) -> Iterator[Row]:
     Raises:
         Exception: the file is damaged; each format has its own exceptions.
     """
-    if suffix(path) == ".txt":
-        yield 1, {"story_id": PurePosixPath(path).stem, "text": _decode_whole(file)}
+    if PurePosixPath(path).suffix.lower() == GZIP:
+        with gzip.open(file) as unpacked:
+            yield from _parse(unpacked, path)
     else:
-        yield from _READERS[suffix(path)](file)
+        yield from _parse(file, path)
+
+
+def _parse(file: Any, path: str) -> Iterator[Row]:
+    kind = suffix(path)
+    if kind in (*_TEXTS, ".csv", ".tsv") and _contains_objects(file):
+        yield from read_jsonl(file)
+    elif kind in _TEXTS:
+        told = read_prose(read_text(file), kind)
+        yield 1, {"story_id": story_id_of(path), "title": _stem(path), **told}
+    elif kind in (".json", ".yaml", ".yml"):
+        for number, row in _READERS[kind](file):
+            yield number, as_story(row, story_id_of(path))
+    else:
+        yield from _READERS[kind](file)
+
+
+def _contains_objects(file: IO[bytes]) -> bool:
+    """True if a file contains JSON lines, whatever its suffix says."""
+    sample = file.read(1)
+    file.seek(0)
+    if sample not in (b"{", b"\xef", b"\xff", b"\xfe"):
+        return False
+    text = open_text(file)
+    found = begins_with_object(text.read(SAMPLE_BYTES))
+    text.detach()  # closing it would close the file
+    file.seek(0)
+    return found
 
 
 def suffix(path: str) -> str:
-    """The suffix of a path in lower case, such as `.jsonl`."""
-    return PurePosixPath(path).suffix.lower()
+    """The suffix of a path in lower case, such as `.jsonl`; that of a `.gz` file is the inner."""
+    pure = PurePosixPath(path)
+    return PurePosixPath(pure.stem if pure.suffix.lower() == GZIP else pure.name).suffix.lower()
 
 
-def _read_jsonl(file: IO[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(_limited_lines(file), start=1):
-        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            # Otherwise each line would be rejected with a message of its own.
-            raise InputError("is UTF-16 text; must be UTF-8")
-        if line.strip():
-            yield number, _json_object(line.removeprefix(codecs.BOM_UTF8))
+def is_confined(path: str) -> bool:
+    """True if a file has to be parsed apart."""
+    return not CONFINED.isdisjoint({suffix(path), PurePosixPath(path).suffix.lower()})
 
 
-def _limited_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines; of one that is too long only its beginning, a byte more than is allowed."""
-    # `readline` of remote files in fsspec takes no limit.
-    with io.BufferedReader(file) as buffered:  # type: ignore[type-var]
-        while line := buffered.readline(MAX_ROW_BYTES + 1):
-            yield line
-            while len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
-                line = buffered.readline(MAX_ROW_BYTES + 1)
+def is_story_file(path: str) -> bool:
+    """True if a folder's file is read."""
+    return suffix(path) in SUFFIXES and not _ABOUT.fullmatch(PurePosixPath(path).name)
 
 
-def _json_object(line: bytes) -> Mapping[str, Any] | Exception:
-    if len(line) > MAX_ROW_BYTES:
-        return _too_long()
-    try:
-        value = json.loads(line.decode(), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        return error
-    except (ValueError, RecursionError) as error:
-        return ValueError(f"not a JSON object: {error}")
-    return _checked_fields(value)
+def story_id_of(path: str) -> str:
+    """A safe story id from a file's name: `The Fox.txt` is `The-Fox`.
+
+    Letters that an id cannot have are named by a hash, so that two such files stay two stories.
+    """
+    stem = _stem(path)
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", plain).strip(".-_")[:80]
+    if stem.isascii() and words:
+        return words
+    name = hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return f"{words or 'story'}-{name}"
 
 
-def _too_long() -> ValueError:
-    return ValueError(f"is too long: a row may have {MAX_ROW_BYTES} bytes")
-
-
-def _refuse_constant(name: str) -> None:
-    # Python's parser would accept NaN and Infinity, which JSON does not have.
-    raise InputError(f"{name} is not a JSON number")
-
-
-def _checked_fields(value: Any) -> Mapping[str, Any] | Exception:
-    if not isinstance(value, Mapping):
-        return ValueError(f"{shorten(value)} is not a story: must be a mapping of fields")
-    if not all(isinstance(key, str) for key in value):
-        return ValueError(f"the keys {shorten(list(value))} must be strings")
-    return value
-
-
-def _read_csv(file: IO[bytes]) -> Iterator[Row]:
-    # A byte that is not UTF-8 becomes a surrogate, so that only its own row is rejected.
-    with io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        yield from _csv_rows(text)
-
-
-class _CsvLines:
-    """The lines of a CSV file; `num_read` counts the characters of the record's lines."""
-
-    def __init__(self, text: IO[str]) -> None:
-        self._text = text
-        self.num_read = 0
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> str:
-        line = self._text.readline(MAX_ROW_BYTES + 1)
-        self.num_read += len(line)
-        if len(line) > MAX_ROW_BYTES:
-            while line and not line.endswith(("\n", "\r")):
-                line = self._text.readline(MAX_ROW_BYTES + 1)
-            raise _too_long()
-        if self.num_read > MAX_ROW_BYTES:
-            # Each of the lines behind would be a row of its own, and wrong.
-            raise InputError(f"a record does not end within {MAX_ROW_BYTES} bytes: a quote is open")
-        if not line:
-            raise StopIteration
-        return line
-
-
-def _csv_rows(text: IO[str]) -> Iterator[Row]:
-    lines = _CsvLines(text)
-    reader = csv.DictReader(lines, strict=True)
-    _check_utf8(reader.fieldnames or ())
-    for number in itertools.count(1):
-        lines.num_read = 0
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, ValueError(f"not a CSV row: {error}")
-            continue
-        except InputError:
-            raise
-        except ValueError as error:  # a line
-            yield number, error
-            continue
-        yield number, _csv_row(cells)
-
-
-def _csv_row(cells: dict[Any, Any]) -> Mapping[str, Any] | Exception:
-    if None in cells:
-        return ValueError(f"has {len(cells[None])} more cells than the header")
-    row = {key: value for key, value in cells.items() if value}
-    try:
-        _check_utf8(row.values())
-    except UnicodeDecodeError as error:
-        return error
-    for key in row.keys() & {"panels", "characters"}:
-        # Any other cell has the form of the released StoryDiffusion code: one item per line.
-        if row[key].lstrip().startswith(('["', "[{", "[]")):
-            try:
-                row[key] = json.loads(row[key])
-            except (ValueError, RecursionError) as error:
-                return ValueError(f"{key}: {shorten(row[key])}: not a JSON list: {error}")
-    return row
-
-
-def _check_utf8(cells: Iterable[str]) -> None:
-    """Raise UnicodeDecodeError if a cell contains bytes that are not UTF-8."""
-    for cell in cells:
-        cell.encode("utf-8", "surrogateescape").decode()
-
-
-def _read_parquet(file: IO[bytes]) -> Iterator[Row]:
-    number = itertools.count(1)
-    with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as parquet:
-        for batch in parquet.iter_batches(batch_size=PARQUET_ROWS, use_threads=False):
-            for place in range(batch.num_rows):
-                # Values are plain only one row at a time: a batch may have the same one in each.
-                row = batch.slice(place, 1)
-                is_long = row.nbytes > MAX_ROW_BYTES
-                yield next(number), _too_long() if is_long else row.to_pylist()[0]
-
-
-def _read_yaml(file: IO[bytes]) -> Iterator[Row]:
-    number = itertools.count(1)
-    for document in yaml.load_all(_decode_whole(file), Loader=yaml.CSafeLoader):
-        if document is None:
-            continue
-        for item in document if isinstance(document, list) else [document]:
-            yield next(number), _checked_fields(item)
-
-
-def _decode_whole(file: IO[bytes]) -> str:
-    content = file.read(MAX_FILE_BYTES)
-    if len(content) == MAX_FILE_BYTES:  # there may be more
-        raise InputError(f"is larger than {MAX_FILE_BYTES} bytes; use JSONL, CSV or Parquet")
-    return content.decode("utf-8-sig")
-
-
-_READERS: Mapping[str, Callable[[IO[bytes]], Iterator[Row]]] = {
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".yaml": _read_yaml,
-    ".yml": _read_yaml,
-}
-SUFFIXES = (*_READERS, ".txt")
-"""Suffixes of the files that are read from a folder."""
+def _stem(path: str) -> str:
+    pure = PurePosixPath(path)
+    return PurePosixPath(pure.stem).stem if pure.suffix.lower() == GZIP else pure.stem

@@ -3,7 +3,8 @@ r"""The markup of panels, a superset of that of the released StoryDiffusion code
 ``[Name]`` names a character, and ``[NC]`` says that the picture has no character. The text after
 the last `` #`` is the caption; if it is empty, the panel has none. A backslash before ``#``, ``[``,
 ``]`` or another backslash makes it a plain sign. The name of a defined character counts without
-brackets too, unless the panel says ``[NC]``.
+brackets too, where it means the character and shows it (see `naming`), unless the panel says
+``[NC]``.
 
 A panel is parsed once, when its row is accepted; later stages read the `PanelMarkup` of its record.
 """
@@ -13,6 +14,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from storyreel.stages.errors import InputError
+from storyreel.stages.input.naming import (
+    Place,
+    is_inside,
+    is_name,
+    is_shown,
+    is_spaced,
+    quoted_spans,
+)
 from storyreel.stages.output.records import PanelInput, PanelMarkup, TextPart
 
 NO_CHARACTER = "NC"
@@ -71,20 +80,15 @@ def find_names(words: str, names: Iterable[str]) -> list[TextPart]:
     return [part for piece in pieces for part in _with_plain_names(piece, tuple(names))]
 
 
-def plain_words(text: str) -> str:
-    """Return the words of a text as a reader sees them: tags as names, and no [NC]."""
-    return _reader_text([part for part in _tagged(text) if part.character != NO_CHARACTER])
+def escape_unknown_tags(text: str, names: Iterable[str]) -> str:
+    """Escape the brackets of prose that hold no known name: `[1]` and `[laughs]` are words."""
+    known = {*names, NO_CHARACTER}
 
+    def as_words(found: re.Match[str]) -> str:
+        name = found["name"]
+        return found[0] if name is None or name.strip() in known else escape(found[0])
 
-def check_tags(text: str, names: Iterable[str]) -> None:
-    """Check that the tags of prose name known characters.
-
-    Its sentences become panels later, so [NC] in one and a name in another are allowed.
-
-    Raises:
-        InputError: a tag names an unknown character.
-    """
-    _check_known(_tagged(text), tuple(names))
+    return _TAG.sub(as_words, text)
 
 
 def says_nobody(text: str) -> bool:
@@ -151,35 +155,33 @@ def _with_plain_names(part: TextPart, known: tuple[str, ...]) -> list[TextPart]:
     if part.character is not None or not known:
         return [part]
     longest_first, names = _names_pattern(known)
+    quoted = quoted_spans(part.text)
     pieces: list[TextPart] = []
     end = 0
     for found in names.finditer(part.text):
         assert found.lastindex is not None
-        pieces.append(TextPart(text=part.text[end : found.start()]))
-        pieces.append(TextPart(text=found[0], character=longest_first[found.lastindex - 1]))
-        end = found.end()
+        name = longest_first[found.lastindex - 1]
+        place = Place(part.text, *found.span())
+        if is_inside(quoted, place.start) or not (is_name(place, name) and is_shown(place)):
+            continue
+        pieces.append(TextPart(text=part.text[end : place.start]))
+        pieces.append(TextPart(text=found[0], character=name))
+        end = place.end
     return [piece for piece in (*pieces, TextPart(text=part.text[end:])) if piece.text]
 
 
 @lru_cache(maxsize=8)
 def _names_pattern(known: tuple[str, ...]) -> tuple[list[str], re.Pattern[str]]:
     """The names and an expression that matches one of them; a group for each says which."""
-    # "Ann Lee" must not be found as "Ann".
-    longest_first = sorted(known, key=len, reverse=True)
+    # "Ann Lee" must not be found as "Ann". Scripts without blanks have no ends of words.
+    longest_first = sorted(known, key=lambda name: (not is_spaced(name), -len(name)))
     # The rule for both ends stands once: with it in each name, each place would try all names.
-    names = "|".join(f"({_name_pattern(name)})" for name in longest_first)
-    return longest_first, re.compile(rf"(?<!\w)(?:{names})(?!\w)")
-
-
-def _name_pattern(name: str) -> str:
-    """Return a regular expression that matches a name.
-
-    A name such as "the fox" also matches "The fox" and "the Fox"; others match in their own case.
-    """
-    article, space, rest = name.partition(" ")
-    if article == "the" and rest:
-        return rf"[Tt]he{space}(?i:{re.escape(rest)})"
-    return re.escape(name)
+    spaced, others = (
+        "|".join(f"({re.escape(name)})" for name in longest_first if is_spaced(name) is kind)
+        for kind in (True, False)
+    )
+    pattern = rf"(?<!\w)(?<!\w-)(?:{spaced})(?!\w|-\w)" if spaced else ""
+    return longest_first, re.compile("|".join(filter(None, (pattern, others))), re.IGNORECASE)
 
 
 def _reader_text(parts: list[TextPart]) -> str:

@@ -1,14 +1,16 @@
 """Reads, checks and copies the images that stories name.
 
 These are the reference images of characters and the control images of panels. Stories are
-untrusted: an image must lie in the folder of the story's file, or at a host or in a bucket that the
-configuration allows. The job copies it into its output under the hash of its content. So the image
-is part of the job's fingerprint, and workers read from the output alone.
+untrusted: an image must lie in the folder of the story's file, in a data URI, or at a host or in a
+bucket that the configuration allows. The job copies it into its output under the hash of its
+content. So the image is part of the job's fingerprint, and workers read from the output alone.
 """
 
+import base64
 import hashlib
 import ipaddress
 import posixpath
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +121,8 @@ class References:
         raise AssertionError("the last attempt returns or raises")
 
     def _read_once(self, image: str, folder: str) -> bytes:
+        if image.startswith("data:"):
+            return _decoded(image)
         if image.startswith("https://"):
             return _fetch(image, self._config)
         if image.startswith("s3://"):
@@ -127,14 +131,25 @@ class References:
         return _read_limited(self._filesystem, path)
 
 
+def _decoded(image: str) -> bytes:
+    """The content of an image that a data URI holds."""
+    found = re.match(r"data:image/[a-z.+-]+;base64,", image)
+    if found is None:
+        raise InputError("must be a data URI of an image in base64, such as data:image/png;base64,")
+    try:
+        return base64.b64decode(image[found.end() :], validate=True)
+    except ValueError:
+        raise InputError("is a data URI whose base64 is damaged") from None
+
+
 def _path_beside_stories(image: str, folder: str, filesystem: Any) -> str:
     """Resolve an image path relative to the story's folder; it must stay inside."""
     parts = PurePosixPath(image)
     inside = parts.parts and not parts.is_absolute() and ".." not in parts.parts
     if not inside or "://" in image or "::" in image or "\0" in image:
         raise InputError(
-            "must be a path inside the folder of the story's file, or an https:// or s3:// URL"
-            " that references.https_hosts or references.s3_buckets allows"
+            "must be a path inside the folder of the story's file, a data URI, or an https:// or"
+            " s3:// URL that references.https_hosts or references.s3_buckets allows"
         )
     path = posixpath.join(folder, image)
     if isinstance(filesystem, LocalFileSystem):

@@ -7,8 +7,10 @@ laid out without them would be a different job.
 
 import hashlib
 import itertools
+import logging
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import fsspec
@@ -16,8 +18,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.confined import CONFINED, ConfinedParser
-from storyreel.stages.input.formats import SUFFIXES, suffix
+from storyreel.stages.input.confined import ConfinedParser
+from storyreel.stages.input.formats import SUFFIXES, is_confined, is_story_file, suffix
 from storyreel.stages.input.parsing import (
     Rejection,
     is_storage_failure,
@@ -28,12 +30,18 @@ from storyreel.stages.input.parsing import (
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import is_object_store
 from storyreel.stages.output.urls import without_credentials
+from storyreel.stages.validation import shorten
+
+logger = logging.getLogger(__name__)
+
+MAX_TOLD = 20
+"""Names that a message lists."""
 
 
 def read_stories(url: str, limits: InputConfig) -> Iterator[Story | Rejection]:
     """Yield the stories of a file, of a folder's files, or of a glob, in the order of the paths.
 
-    Files of a folder with other suffixes than `SUFFIXES`, and its subfolders, are ignored.
+    What a folder has besides story files, and its subfolders, are not read; a warning names them.
 
     Raises:
         InputError: there is no story, or the only file is damaged; while the stories are read,
@@ -83,8 +91,7 @@ def _paths(filesystem: Any, path: str) -> list[str]:
     if any(sign in path for sign in "*?[") and not filesystem.exists(path):
         found = filesystem.glob(path)
     elif filesystem.isdir(path):
-        entries = filesystem.ls(path, detail=True)
-        found = [entry["name"] for entry in entries if entry["type"] == "file"]
+        found = _files_in(filesystem, path)
     elif filesystem.exists(path):
         found = [path]
     else:
@@ -92,12 +99,35 @@ def _paths(filesystem: Any, path: str) -> list[str]:
     return sorted(p for p in found if suffix(p) in SUFFIXES)
 
 
+def _files_in(filesystem: Any, folder: str) -> list[str]:
+    """The story files of a folder; what else is there is told."""
+    entries = sorted(filesystem.ls(folder, detail=True), key=lambda entry: str(entry["name"]))
+    kinds = {entry["name"]: entry["type"] for entry in entries}
+    found = [name for name, kind in kinds.items() if kind == "file" and is_story_file(name)]
+    others = [
+        posixpath.basename(name) + ("/" if kind == "directory" else "")
+        for name, kind in kinds.items()
+        if name not in found
+    ]
+    if others:
+        shown = ", ".join(map(shorten, others[:MAX_TOLD]))
+        more = f" and {len(others) - MAX_TOLD} more" if len(others) > MAX_TOLD else ""
+        _warn_once(f"input {without_credentials(folder)}: not read: {shown}{more}")
+    return found
+
+
+@lru_cache(maxsize=256)
+def _warn_once(message: str) -> None:
+    # A job reads its input twice.
+    logger.warning("%s", message)
+
+
 def _read_files(
     filesystem: Any, paths: Iterable[str], limits: InputConfig
 ) -> Iterator[Story | Rejection]:
     with ConfinedParser(limits) as confined:
         for path in paths:
-            parse = confined.parse if suffix(path) in CONFINED else partial(parse_stories, limits)
+            parse = confined.parse if is_confined(path) else partial(parse_stories, limits)
             yield from _read_file(filesystem, path, parse)
 
 

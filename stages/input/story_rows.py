@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.limits import check_at_most, check_shape
-from storyreel.stages.input.markup import NO_CHARACTER, check_tags, parse_markup
+from storyreel.stages.input.markup import NO_CHARACTER, parse_markup
+from storyreel.stages.languages import LANGUAGES
 from storyreel.stages.output.records import (
     STORY_ID,
     STORY_ID_RULE,
@@ -96,6 +97,13 @@ def _encodable(value: str) -> str:
     return value
 
 
+def _known_language(value: str) -> str:
+    code = value.strip().lower().partition("-")[0]
+    if code not in LANGUAGES:
+        raise InputError(f"must be one of {', '.join(sorted(LANGUAGES))}")
+    return code
+
+
 Text = Annotated[str, AfterValidator(_encodable)]
 """A string that can be encoded as UTF-8; JSON may escape lone surrogates, which cannot."""
 
@@ -148,6 +156,7 @@ class StoryRow(_Fields):
     negative_prompt: Text = ""
     seed: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=0, lt=2**63)] = 0
     duration_s: Annotated[float, BeforeValidator(_not_a_bool), Field(gt=0, le=3600)] | None = None
+    language: Annotated[str, AfterValidator(_known_language)] | None = None
     # Fields about the story that have no influence on its film.
     title: Any = None
     source: Any = None
@@ -189,7 +198,6 @@ class StoryRow(_Fields):
         """
         self._check_content()
         self._check_characters()
-        self._check_tags()
         return Story(
             story_id=self.story_id,
             source_file=source_file,
@@ -201,6 +209,7 @@ class StoryRow(_Fields):
             negative_prompt=self.negative_prompt.strip(),
             seed=self.seed,
             duration_s=self.duration_s,
+            language=self.language,
         )
 
     def _check_content(self) -> None:
@@ -224,14 +233,6 @@ class StoryRow(_Fields):
                     f"characters: {shorten(name)} is not allowed as a name: [NC] stands for a"
                     " picture without characters, and a name has no blanks around it"
                 )
-
-    def _check_tags(self) -> None:
-        if self.text is None:
-            return
-        try:
-            check_tags(self.text, [character.name for character in self.characters])
-        except ValueError as error:
-            raise InputError(f"text: {error}") from None
 
     def _parsed_panels(self) -> tuple[PanelInput, ...]:
         """The panels with their markup, so that no later stage parses their text again."""

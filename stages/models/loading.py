@@ -1,5 +1,6 @@
 """Loads pretrained models: from a folder, from the package itself, or from the Hugging Face hub."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -8,6 +9,16 @@ import torch
 from diffusers import DiffusionPipeline
 
 from storyreel.stages.models.config import ModelConfig, PartConfig, resolve
+from storyreel.stages.models.long_prompts import apply_weights, repeated
+from storyreel.stages.models.prompt_words import (
+    Word,
+    count_tokens,
+    length_of,
+    plain_text,
+    read_words,
+    split_words,
+    text_of,
+)
 
 
 def torch_dtype(config: ModelConfig) -> torch.dtype:
@@ -30,7 +41,14 @@ def load_pipeline(config: ModelConfig) -> Any:
         use_safetensors=True,
         **_left_out(path, config.revision),
     )
+    _state_lengths(pipeline)
     return pipeline.to(config.device)
+
+
+def _state_lengths(pipeline: Any) -> None:
+    """Give tokenizers that do not know it the length that their text encoders read."""
+    for tokenizer, encoder_config in _tokenizers(pipeline):
+        tokenizer.model_max_length = length_of(tokenizer, encoder_config)
 
 
 def _left_out(path: str, revision: str | None) -> dict[str, Any]:
@@ -107,22 +125,70 @@ class PromptEmbeds:
 def encode_prompts(pipeline: Any, prompts: list[str], negative_prompts: list[str]) -> PromptEmbeds:
     """Encode P prompts and their P negative prompts with the pipeline's own text encoders.
 
-    An empty negative prompt is zeros where the pipeline asks for it, as SDXL was trained.
+    Long prompts and those with weights are encoded in chunks; see `prompt_words`. An empty negative
+    prompt is zeros where the pipeline asks for it, as SDXL was trained.
     """
-    options = {
-        "device": pipeline.device,
-        "num_images_per_prompt": 1,
-        "do_classifier_free_guidance": True,
-        "negative_prompt": negative_prompts,
-    }
-    encoded = pipeline.encode_prompt(prompt=prompts, **options)
-    positive, negative = encoded[0], encoded[1]
-    pooled = torch.stack([encoded[3], encoded[2]]) if len(encoded) == 4 else None
-    embeds = PromptEmbeds(prompt_embeds=torch.stack([negative, positive]), pooled=pooled)
+    chunked = [_chunks(pipeline, text) for text in (*negative_prompts, *prompts)]
+    plain = all(len(one) == 1 and all(w.weight == 1.0 for w in one[0]) for one in chunked)
+    if plain:
+        positive, negative, pooled = _encoded(
+            pipeline, [*map(plain_text, prompts)], [*map(plain_text, negative_prompts)]
+        )
+        embeds = PromptEmbeds(prompt_embeds=torch.stack([negative, positive]), pooled=pooled)
+    else:
+        embeds = _encoded_chunks(pipeline, chunked)
     # diffusers does so only where no image has a negative prompt at all.
     if pipeline.config.get("force_zeros_for_empty_prompt", False):
         _zero_negatives(embeds, [row for row, text in enumerate(negative_prompts) if not text])
     return embeds
+
+
+def _encoded(
+    pipeline: Any, prompts: list[str], negative_prompts: list[str]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    encoded = pipeline.encode_prompt(
+        prompt=prompts,
+        device=pipeline.device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=True,
+        negative_prompt=negative_prompts,
+    )
+    pooled = torch.stack([encoded[3], encoded[2]]) if len(encoded) == 4 else None
+    return encoded[0], encoded[1], pooled
+
+
+def _tokenizers(pipeline: Any) -> list[tuple[Any, Any]]:
+    """The tokenizers of the pipeline's text encoders, each with the encoder's configuration."""
+    pairs = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
+    named = ((getattr(pipeline, one, None), getattr(pipeline, other, None)) for one, other in pairs)
+    return [(t, encoder.config) for t, encoder in named if t is not None and encoder is not None]
+
+
+def _chunks(pipeline: Any, text: str) -> list[list[Word]]:
+    limits = [(t, length_of(t, config)) for t, config in _tokenizers(pipeline)]
+
+    def fits(words: str) -> bool:
+        return all(count_tokens(tokenizer, words) <= limit for tokenizer, limit in limits)
+
+    return split_words(read_words(text), fits)
+
+
+def _encoded_chunks(pipeline: Any, chunked: list[list[list[Word]]]) -> PromptEmbeds:
+    """Encode texts in chunks: the negative prompts, then as many prompts."""
+    flat = [chunk for chunks in chunked for chunk in chunks]
+    # Each chunk is a prompt here; the negative prompts of this call are not used.
+    encoded, _, pooled = _encoded(pipeline, [*map(text_of, flat)], [""] * len(flat))
+    tokenizer = _tokenizers(pipeline)[0][0]
+    weighed = [apply_weights(e, c, tokenizer) for e, c in zip(encoded, flat, strict=True)]
+    count = max(map(len, chunked))
+    ends = list(itertools.accumulate(map(len, chunked), initial=0))
+    rows = torch.stack([repeated(weighed[a:b], count) for a, b in itertools.pairwise(ends)])
+    num_prompts = len(chunked) // 2
+    return PromptEmbeds(
+        prompt_embeds=rows.reshape(2, num_prompts, *rows.shape[1:]),
+        # Of a long prompt the first chunk sums up the picture.
+        pooled=None if pooled is None else pooled[1][ends[:-1]].reshape(2, num_prompts, -1),
+    )
 
 
 def _zero_negatives(embeds: PromptEmbeds, rows: list[int]) -> None:

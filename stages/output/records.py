@@ -143,6 +143,8 @@ class Story:
     negative_prompt: str
     seed: int
     duration_s: float | None
+    language: str | None = None
+    """ISO 639-1 code of its words; `None` if the row states none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +262,10 @@ class Film:
     duration_s: float
     width: int
     height: int
+    # The same subtitles as web pages show them; the films of version 0.1 have none.
+    web_subtitles_path: OutputPath | None = None
+    web_subtitles_size: int | None = None
+    web_subtitles_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +290,7 @@ def schema_of(record: type) -> pa.Schema:
 
 
 def _field(name: str, hint: Any) -> pa.Field:
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         (inner,) = (arg for arg in hint.__args__ if arg is not type(None))
         return pa.field(name, _arrow_type(inner), nullable=True)
     return pa.field(name, _arrow_type(hint), nullable=False)
@@ -379,10 +385,14 @@ def _warn_of_unknown(record: str, location: tuple[str, ...]) -> None:
 
 
 def files_of(record: Any) -> Iterator[File]:
-    """Yield the files that a record names: its triples of `path`, `size` and `sha256` fields."""
+    """Yield the files that a record names: its triples of `path`, `size` and `sha256` fields.
+
+    A triple without values names none.
+    """
     names = {field.name for field in dataclasses.fields(record)}
     for name in sorted(names):
         kind = name.removesuffix("path")
-        if kind != name and {f"{kind}size", f"{kind}sha256"} <= names:
+        has_triple = kind != name and {f"{kind}size", f"{kind}sha256"} <= names
+        if has_triple and getattr(record, name) is not None:
             size, sha256 = getattr(record, f"{kind}size"), getattr(record, f"{kind}sha256")
             yield File(path=getattr(record, name), size=size, sha256=sha256)

@@ -1,6 +1,7 @@
 """Writes prompts that fit the limit of the text encoders.
 
-If a prompt is too long, it is shortened in this order, each step only as far as needed:
+Prompts may have several chunks of the encoders' length. One that is longer still is shortened in
+this order, each step only as far as needed:
 
 1. the style, from its end;
 2. the trailing parts of the descriptions ("a girl in a red coat" -> "a girl"), the last first;
@@ -16,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from storyreel.stages.models.prompt_words import unknown_marks, without_marks
 from storyreel.stages.output.records import PanelMarkup
 from storyreel.stages.prompts.config import Style
 from storyreel.stages.prompts.token_budget import TokenBudget
@@ -75,7 +77,8 @@ def compose(
     """
     present = {name: _clean(descriptions[name]) for name in markup.names}
     draft = _Draft(markup=markup, descriptions=present, style=style)
-    warnings: list[str] = []
+    raw = " ".join([markup.plain, *(descriptions[name] for name in markup.names)])
+    warnings = [f"prompt: {mark!r} is no word and is left out" for mark in unknown_marks(raw)]
     steps: tuple[tuple[str, Callable[[_Draft], Iterator[_Draft]]], ...] = (
         ("the style's end", _shorter_styles),
         ("parts of descriptions", _shorter_descriptions),
@@ -118,11 +121,12 @@ def compose_motion(first: Prompt, second: Prompt, style: Style, budget: TokenBud
         return second.text
     before, after = style.prompt.split("{prompt}")
     both = f"{before}{first.body}, then {second.body}{after}"
-    return both if budget.fits(both) else second.text
+    return both if budget.fits_one(both) else second.text
 
 
 def _clean(description: str) -> str:
-    return " ".join(description.split()).rstrip(" .")
+    plain = " ".join(without_marks(description).split())
+    return plain.rstrip(" .") if plain == description else plain.rstrip(" .,")
 
 
 def _body(markup: PanelMarkup, descriptions: Mapping[str, str]) -> str:
@@ -144,7 +148,7 @@ def _body(markup: PanelMarkup, descriptions: Mapping[str, str]) -> str:
         )
         described |= set() if possessive else {part.character}
     waiting = [descriptions.get(name, "") for name in markup.names if name not in described]
-    text = " ".join("".join(words).split()).strip(" ,")
+    text = " ".join(without_marks("".join(words)).split()).strip(" ,")
     # The style follows after a comma, and a full stop means nothing to the text encoder.
     text = text[:-1] if text.endswith(".") and not text.endswith("..") else text
     return ", ".join([*filter(None, waiting), text])

@@ -5,8 +5,9 @@ from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import Field, field_validator
-from pysbd.languages import LANGUAGE_CODES
 
+from storyreel.stages.captions import SPEED
+from storyreel.stages.languages import LANGUAGES
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.settings import Settings
 
@@ -72,7 +73,10 @@ class PromptsConfig(Settings):
     """Settings of the prompts stage."""
 
     language: str = "en"
-    """Language of prose, to find the ends of sentences: an ISO 639-1 code that pysbd supports."""
+    """Language of stories that state none, an ISO 639-1 code; of those whose language nothing tells
+    if `detect_language` is on."""
+    detect_language: bool = True
+    """Tell the language of a story that states none by its letters and words."""
     duration_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     """Least length of a film in seconds if the story states none; `None`: one beat per panel."""
     max_panel_words: Annotated[int, Field(ge=5)] = 40
@@ -83,6 +87,12 @@ class PromptsConfig(Settings):
     """Length of a hold in seconds; a cut from a panel to which no motion leads is a hold too."""
     dissolve_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """Length of a dissolve in seconds."""
+    reading_speed: Annotated[float, Field(ge=0, le=100)] = SPEED
+    """Letters of a caption that people read a second. A panel is seen for so long, and for at least
+    1.2 s, by more beats or a longer hold; 0: captions take what time there is."""
+    max_chunks: Annotated[int, Field(ge=1, le=16)] = 4
+    """Chunks of a long prompt, each as long as the text encoders read (77 tokens as a rule); words
+    beyond are cut, and told."""
     style: str = ""
     """Default style: free text, or the name of a style."""
     negative_prompt: str = ""
@@ -94,8 +104,8 @@ class PromptsConfig(Settings):
     @field_validator("language")
     @classmethod
     def _known_language(cls, language: str) -> str:
-        if language not in LANGUAGE_CODES:
-            known: str = ", ".join(sorted(LANGUAGE_CODES))
+        if language not in LANGUAGES:
+            known = ", ".join(sorted(LANGUAGES))
             raise ValueError(f"language {language!r}: must be one of {known}")
         return language
 

@@ -25,6 +25,7 @@ def to_input_row(split: Split) -> dict[str, Any]:
         "negative_prompt": story.negative_prompt,
         "seed": story.seed,
         "duration_s": story.duration_s,
+        "language": story.language,
     }
     return {key: value for key, value in row.items() if value not in (None, "", [])}
 

@@ -11,11 +11,17 @@ from collections.abc import Iterator
 import pysbd
 
 from storyreel.stages.input.markup import NO_CHARACTER, says_nobody
+from storyreel.stages.input.naming import is_spaced, num_unspaced
 
 # The end of a clause, if the next one has its own subject: elsewhere a cut could divide a phrase.
 _CLAUSE_END = re.compile(
     r"(?:(?<=;)|(?<=,)(?= (?:and then|then|but|so|while|until)\b)"
     r"|(?<=,)(?= and (?:he|she|they|it)\b)|(?<= -)|(?<=[.!?]))\s+"
+)
+# Where a sentence that is too long is cut if it has no such end.
+_PAUSE = re.compile(
+    r"(?<=,)\s+(?![\"\u201c])|\s+(?=(?:and|or|but|which|who|where|when|because|although|until|before|after|with)\b)"
+    r"|(?<=[\uff0c\uff1b\u3001])"
 )
 _OPEN_TO_CLOSE = {"\u201c": "\u201d", "\u00ab": "\u00bb", "\u201e": "\u201c"}
 MAX_QUOTED_SENTENCES = 8
@@ -41,9 +47,9 @@ def split_sentences(text: str, language: str) -> list[str]:
     return sentences
 
 
-def split_clauses(sentence: str) -> tuple[str, str] | None:
+def split_clauses(sentence: str, ends: re.Pattern[str] = _CLAUSE_END) -> tuple[str, str] | None:
     """Cut a sentence at the clause boundary nearest its middle; `None` if there is none."""
-    cuts = list(_CLAUSE_END.finditer(sentence))
+    cuts = list(ends.finditer(sentence))
     safe = _safe_places(sentence, {found.start() for found in cuts}) if cuts else set()
     cuts = [found for found in cuts if found.start() in safe]
     if not cuts:
@@ -58,7 +64,8 @@ def split_long(sentences: list[str], max_words: int) -> list[str]:
     waiting = sentences[::-1]
     while waiting:
         sentence = waiting.pop()
-        parts = split_clauses(sentence) if count_words(sentence) > max_words else None
+        is_long = count_words(sentence) > max_words
+        parts = split_clauses(sentence) or split_clauses(sentence, _PAUSE) if is_long else None
         if parts is None:
             pieces.append(sentence)
         else:
@@ -141,7 +148,9 @@ class _Passage:
 
     @property
     def text(self) -> str:
-        return " ".join(self._sentences)
+        # Scripts without blanks between words have none between sentences.
+        spaced = all(map(is_spaced, self._sentences))
+        return (" " if spaced else "").join(self._sentences)
 
     @property
     def is_lone_tag(self) -> bool:
@@ -172,8 +181,8 @@ def _sizes(passages: dict[int, _Passage], *numbers: int) -> tuple[int, ...]:
 
 
 def count_words(text: str) -> int:
-    """Return the number of words between blanks."""
-    return len(text.split())
+    """Return the number of words between blanks; of scripts without blanks, two letters are one."""
+    return len(text.split()) + num_unspaced(text) // 2
 
 
 def _may_join(before: _Passage, after: _Passage) -> bool:
@@ -240,7 +249,8 @@ def _end_of_quotation(sentences: list[str], start: int) -> int:
 
 
 def _continues_quotation(before: str, piece: str) -> bool:
-    return before.endswith(('"', "\u201d", "\u00bb")) and piece[0].islower()
+    """True if a piece says who has spoken; also where no marks stand ("Where to? asked Ann.")."""
+    return before.endswith(('"', "\u201d", "\u00bb", "?", "!")) and piece[0].islower()
 
 
 def _safe_places(sentence: str, places: set[int]) -> set[int]:

@@ -14,17 +14,25 @@ from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.limits import check_at_most
 from storyreel.stages.input.markup import (
     caption_of,
-    check_tags,
     escape_caption_marks,
+    escape_unknown_tags,
     markup_of,
     parse_markup,
-    plain_words,
 )
-from storyreel.stages.output.records import PanelInput, ShotKind, Story
-from storyreel.stages.prompts.beats import FilmTiming, count_beats, ends_still, planned_frames
+from storyreel.stages.languages import detect_language
+from storyreel.stages.models.prompt_words import plain_text
+from storyreel.stages.output.records import PanelInput, PanelMarkup, ShotKind, Story
+from storyreel.stages.prompts.beats import (
+    FilmTiming,
+    PacedPanel,
+    Panels,
+    count_beats,
+    planned_frames,
+)
+from storyreel.stages.prompts.cast.introductions import find_subjects
+from storyreel.stages.prompts.cast.pronouns import Resolved, resolve
 from storyreel.stages.prompts.config import ChatConfig, PromptsConfig
-from storyreel.stages.prompts.introductions import find_subjects, tag_introductions
-from storyreel.stages.prompts.pronouns import resolve_pronouns
+from storyreel.stages.prompts.narrative import narrative
 from storyreel.stages.prompts.sentences import (
     merge_short,
     merge_to_count,
@@ -82,11 +90,14 @@ class StorySplitter:
         warnings: tuple[str, ...] = ()
         if story.text is not None:
             story, splitter, warnings = self._split_prose(story, story.text)
-        panels = resolve_pronouns(story.panels, story.characters)
+        resolved = resolve(story.panels, story.characters, self._language(story))
+        panels = resolved.panels
+        warnings += _open_pronouns(resolved)
         duration_s = self._duration_s(story)
-        beats = count_beats(panels, duration_s, self._timing)
+        paced = self._paced(panels, [character.name for character in story.characters])
+        beats = count_beats(paced, duration_s, self._timing)
         check_at_most("film", sum(beats), "keyframes", self._limits, "max_keyframes")
-        warnings += _length_warnings(panels, beats, duration_s, self._timing)
+        warnings += _length_warnings(paced, beats, duration_s, self._timing)
         panels = tuple(
             dataclasses.replace(panel, beats=count)
             for panel, count in zip(panels, beats, strict=True)
@@ -95,39 +106,83 @@ class StorySplitter:
             story=dataclasses.replace(story, panels=panels), splitter=splitter, warnings=warnings
         )
 
+    def _paced(self, panels: tuple[PanelInput, ...], names: list[str]) -> Panels:
+        captions = (read_caption(panel, markup_of(panel, names)) for panel in panels)
+        return tuple(
+            PacedPanel.of(panel, caption, self._timing)
+            for panel, caption in zip(panels, captions, strict=True)
+        )
+
+    def _language(self, story: Story) -> str:
+        if story.language or not self._config.detect_language:
+            return story.language or self._config.language
+        text = story.text or " ".join(panel.text for panel in story.panels)
+        return detect_language(text) or self._config.language
+
     def _duration_s(self, story: Story) -> float | None:
         return story.duration_s or self._config.duration_s
 
     def _split_prose(self, story: Story, text: str) -> tuple[Story, str, tuple[str, ...]]:
-        check_tags(text, [character.name for character in story.characters])
-        found = () if story.characters else find_subjects(text)
+        text = escape_unknown_tags(narrative(text), [c.name for c in story.characters])
+        language = self._language(story)
+        found = () if story.characters or language != "en" else find_subjects(text)
         characters = story.characters or found
         names = [character.name for character in characters]
-        passages = map(escape_caption_marks, self._passages(text, self._duration_s(story)))
+        passages = map(
+            escape_caption_marks, self._passages(text, language, self._duration_s(story))
+        )
         panels = []
-        for index, passage in enumerate(passages):
+        for index, passage in enumerate(map(escape_caption_marks, passages)):
             place = f"text: passage {index}"
             check_at_most(place, len(passage), "characters", self._limits, "max_field_chars")
-            tagged = tag_introductions(passage, found)
-            # The viewer reads the story's own words, not the name that was made from them.
-            caption = None if tagged == passage else plain_words(passage)
-            panels.append(_panel(tagged, caption, names))
+            panels.append(_with_comma(_panel(passage, None, names), passage))
         story = dataclasses.replace(story, text=None, characters=characters, panels=tuple(panels))
         warnings = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
+        if not found and language == "en":
+            warnings += _unlisted(text, names)
         if self._director is None:
             return story, "rules", warnings
         story, splitter, more_warnings = _describe(story, self._director)
         return story, splitter, warnings + more_warnings
 
-    def _passages(self, text: str, duration_s: float | None) -> list[str]:
+    def _passages(self, text: str, language: str, duration_s: float | None) -> list[str]:
         """Cut prose into one passage for each panel; a length asks for a number of panels."""
-        sentences = split_sentences(text, self._config.language)
+        sentences = split_sentences(text, language)
         sentences = merge_short(sentences, self._config.min_panel_words)
         sentences = split_long(sentences, self._config.max_panel_words)
         if duration_s is None:
             return sentences
         count = self._timing.keyframes_of_motion(duration_s)
         return split_to_count(merge_to_count(sentences, count), count)
+
+
+def _with_comma(panel: PanelInput, passage: str) -> PanelInput:
+    """The panel with the comma at which its sentence was cut; pictures need none, readers do."""
+    if panel.markup is None or not passage.endswith(","):
+        return panel
+    return dataclasses.replace(panel, caption=f"{panel.markup.plain},")
+
+
+def read_caption(panel: PanelInput, markup: PanelMarkup) -> str:
+    """The caption of a panel as people read it: without the marks of a prompt."""
+    return plain_text(caption_of(panel, markup))
+
+
+def _unlisted(text: str, names: list[str]) -> tuple[str, ...]:
+    """A warning that lists who acts under a name that the story's list does not have."""
+    listed = " ".join(names).casefold()
+    found = [c.name for c in find_subjects(text) if not c.name.startswith("the ")]
+    unknown = [name for name in found if name.casefold() not in listed]
+    return (f"characters: not in the list: {', '.join(unknown)}",) if unknown else ()
+
+
+def _open_pronouns(resolved: Resolved) -> tuple[str, ...]:
+    """A warning that lists the pronouns of which nobody knows whom they mean."""
+    if not resolved.open_pronouns:
+        return ()
+    told = ", ".join(f"{word!r} in panel {index}" for index, word in resolved.open_pronouns[:5])
+    more = len(resolved.open_pronouns) - 5
+    return (f"characters: unclear: {told}{f' and {more} more' if more > 0 else ''}",)
 
 
 def _load_director(config: ChatConfig) -> "ChatDirector":
@@ -166,19 +221,16 @@ def _panel(text: str, caption: str | None, names: list[str]) -> PanelInput:
 
 
 def _length_warnings(
-    panels: tuple[PanelInput, ...],
-    beats: tuple[int, ...],
-    duration_s: float | None,
-    timing: FilmTiming,
+    panels: Panels, beats: tuple[int, ...], duration_s: float | None, timing: FilmTiming
 ) -> tuple[str, ...]:
     """A warning if the panels make the film shorter, or by a shot longer, than it should be."""
     if duration_s is None:
         return ()
     frames, asked = planned_frames(panels, beats, timing), timing.film_frames(duration_s)
-    still = " and its closing still" if ends_still(panels, beats) else ""
-    length = f"film: {frames / timing.fps:g} s{still} instead of the {duration_s:g} s asked for:"
+    length = f"film: {frames / timing.fps:g} s and its closing still instead of the"
+    length = f"{length} {duration_s:g} s asked for:"
     if frames < asked:
         return (f"{length} the panels state their beats",)
     if frames - asked >= timing.num_frames - 1:
-        return (f"{length} no written panel is dropped",)
+        return (f"{length} no written panel is dropped, and each caption can be read",)
     return ()

@@ -1,10 +1,10 @@
 """The prompts stage: turns a story into panels to render and shots between them."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.markup import caption_of, markup_of
+from storyreel.stages.input.markup import markup_of
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.output.records import (
     Panel,
@@ -15,10 +15,10 @@ from storyreel.stages.output.records import (
     Story,
     Storyboard,
 )
-from storyreel.stages.prompts.beats import FilmTiming, plan_joins
+from storyreel.stages.prompts.beats import FilmTiming, PacedPanel, plan_shots
 from storyreel.stages.prompts.compose import Prompt, compose, compose_motion, compose_negative
 from storyreel.stages.prompts.config import PromptsConfig, Style
-from storyreel.stages.prompts.splitting import Split, StorySplitter
+from storyreel.stages.prompts.splitting import Split, StorySplitter, read_caption
 from storyreel.stages.prompts.token_budget import TokenBudget, load_tokenizers
 from storyreel.stages.seeds import derive_seed
 
@@ -40,6 +40,7 @@ class PromptsStage:
         model: the model whose text encoders read the prompts.
         num_frames: frames of a clip of motion, both keyframes included; at least 3.
         fps: frames of the film per second; at least 1.
+        still_s: for how long the film's last keyframe stands, in seconds.
         limits: what a story may have at most.
     """
 
@@ -50,11 +51,12 @@ class PromptsStage:
         model: ModelConfig,
         num_frames: int,
         fps: int,
+        still_s: float,
         limits: InputConfig,
     ) -> None:
         self._config = config
-        self._timing = FilmTiming.of(config, num_frames, fps)
-        self._budget = TokenBudget(load_tokenizers(model))
+        self._timing = FilmTiming.of(config, num_frames=num_frames, fps=fps, still_s=still_s)
+        self._budget = TokenBudget(load_tokenizers(model), config.max_chunks)
         self._split = StorySplitter(config, self._timing, limits)
 
     def __call__(self, story: Story) -> tuple[Storyboard]:
@@ -68,10 +70,19 @@ class PromptsStage:
     def split(self, story: Story) -> Split:
         """Return the story as a written storyboard, which a person can edit.
 
+        Its warnings are also those of the prompts that will be made of it.
+
         Raises:
             ValueError: the story's markup is wrong, or it is beyond a limit.
         """
-        return self._split(story)
+        split = self._split(story)
+        style = self._config.find_style(split.story.style or self._config.style)
+        told = tuple(
+            f"panel {index}: {warning}"
+            for index, panel in enumerate(split.story.panels)
+            for warning in self._write(split.story, panel, style).prompt.warnings
+        )
+        return replace(split, warnings=split.warnings + told)
 
     def _storyboard(self, split: Split) -> Storyboard:
         story = split.story
@@ -91,17 +102,18 @@ class PromptsStage:
         descriptions = {c.name: c.description for c in story.characters}
         markup = markup_of(panel, descriptions)
         prompt = compose(markup, descriptions, style, self._budget)
-        return _Written(markup=markup, prompt=prompt, caption=caption_of(panel, markup))
+        return _Written(markup=markup, prompt=prompt, caption=read_caption(panel, markup))
 
     def _shots(
         self, story: Story, panels: tuple[Panel, ...], written: list[_Written], style: Style
     ) -> tuple[Shot, ...]:
         """Plan a shot for each pair of neighbours; motion joins the beats of one panel."""
         shots = []
-        joins = plan_joins(story.panels, tuple(panel.beats or 1 for panel in story.panels))
+        joins = self._joins(story, written)
+        motion = ShotKind.MOTION, self._timing.num_frames
         for index, (first, second) in enumerate(itertools.pairwise(panels)):
             same_panel = first.panel_index == second.panel_index
-            kind = ShotKind.MOTION if same_panel else joins[first.panel_index]
+            kind, num_frames = motion if same_panel else joins[first.panel_index]
             prompts = written[first.panel_index].prompt, written[second.panel_index].prompt
             shots.append(
                 Shot(
@@ -111,10 +123,19 @@ class PromptsStage:
                     text=compose_motion(*prompts, style, self._budget),
                     negative_prompt=second.negative_prompt,
                     seed=derive_seed(story.story_id, story.seed, "shot", index),
-                    num_frames=self._timing.shot_frames(kind),
+                    num_frames=num_frames,
                 )
             )
         return tuple(shots)
+
+    def _joins(self, story: Story, written: list[_Written]) -> tuple[tuple[ShotKind, int], ...]:
+        """The shot after each panel but the last, and its frames."""
+        paced = tuple(
+            PacedPanel.of(panel, one.caption, self._timing)
+            for panel, one in zip(story.panels, written, strict=True)
+        )
+        beats = tuple(panel.beats or 1 for panel in story.panels)
+        return plan_shots(paced, beats, self._timing)
 
 
 def _panels(

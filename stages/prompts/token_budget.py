@@ -3,24 +3,38 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import transformers
-from transformers import PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from storyreel.stages.models.config import ModelConfig, resolve
+from storyreel.stages.models.prompt_words import (
+    count_tokens,
+    length_of,
+    plain_text,
+    read_words,
+    split_words,
+    text_of,
+)
 
 
 class TokenBudget:
-    """The number of tokens that a prompt may have; it must fit every text encoder of the model."""
+    """How long a prompt may be: some chunks, each of which fits all encoders of the model."""
 
-    def __init__(self, tokenizers: Iterable[PreTrainedTokenizerBase]) -> None:
+    def __init__(self, tokenizers: Iterable[Any], max_chunks: int = 1) -> None:
         self._tokenizers = tuple(tokenizers)
+        self._max_chunks = max_chunks
 
     def fits(self, text: str) -> bool:
-        """True if every encoder reads the whole text, its special tokens included."""
-        return all(_count(t, text) <= t.model_max_length for t in self._tokenizers)
+        """True if every encoder reads the whole text."""
+        if self.fits_one(plain_text(text)):
+            return True
+        chunks = split_words(read_words(text), self.fits_one)
+        if len(chunks) > self._max_chunks:
+            return False
+        return all(self.fits_one(text_of(chunk)) for chunk in chunks)
 
     def num_fitting(self, words: list[str]) -> int:
         """Return how many of the words, from the first on, fit."""
@@ -32,6 +46,10 @@ class TokenBudget:
             else:
                 high = middle - 1
         return low
+
+    def fits_one(self, text: str) -> bool:
+        """True if every encoder reads the whole text at once."""
+        return all(count_tokens(t, text) <= length_of(t) for t in self._tokenizers)
 
 
 def load_tokenizers(model: ModelConfig) -> list[Any]:
@@ -47,13 +65,27 @@ def load_tokenizers(model: ModelConfig) -> list[Any]:
     if not names:
         raise ValueError(f"model {model.path}: has no tokenizer")
     return [
-        getattr(transformers, index[name][1]).from_pretrained(
-            path, subfolder=name, revision=model.revision
+        _with_length(
+            getattr(transformers, index[name][1]).from_pretrained(
+                path, subfolder=name, revision=model.revision
+            ),
+            path,
+            name,
+            model.revision,
         )
         for name in names
     ]
 
 
-def _count(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
-    # `verbose=False`: otherwise transformers warns of every text beyond the limit.
-    return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+def _with_length(tokenizer: Any, path: str, name: str, revision: str | None) -> Any:
+    """The tokenizer, with the length that its encoder's configuration states if it has none."""
+    encoder = name.replace("tokenizer", "text_encoder")
+    file: Any = cached_file(
+        path,
+        f"{encoder}/config.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    content = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    tokenizer.model_max_length = length_of(tokenizer, SimpleNamespace(**content))
+    return tokenizer

@@ -27,6 +27,7 @@ RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
 
 CONFIG = """
 [prompts]
+reading_speed = 0  # no beats that only readers need
 [keyframes]
 width = 32
 height = 32

@@ -140,3 +140,11 @@ def test_what_nobody_foresaw_is_told_in_full_and_is_no_story_that_failed(tmp_pat
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert "IsADirectoryError" in done.stderr
+
+
+def test_a_job_without_an_accepted_story_claims_no_output(tmp_path: Path) -> None:
+    stories = write(tmp_path / "stories.jsonl", [{"story_id": "a"}] * 68)
+    error = render(str(stories), "--output", str(tmp_path / "out"))
+    assert "contains no valid story" in str(error)
+    assert "rows 1, 2, 3, 4, 5 and 63 more: a story needs `text`" in str(error)
+    assert not (tmp_path / "out" / "job.json").exists()

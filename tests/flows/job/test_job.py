@@ -160,7 +160,7 @@ def test_a_setting_that_is_new_in_this_version_does_not_make_an_old_job_another_
     path.write_text(json.dumps(older))
     assert open_job(output, str(stories), CONFIG).num_stories == laid_out.num_stories
     other = load_config("pocket", overrides=["execution.shard_size=2", "films.still_s=2.0"])
-    with pytest.raises(ValueError, match=r"films\.still_s: 3\.0 there, 2\.0 here"):
+    with pytest.raises(ValueError, match=r"films\.still_s: 1\.5 there, 2\.0 here"):
         open_job(output, str(stories), other)
 
 

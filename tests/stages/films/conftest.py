@@ -73,7 +73,7 @@ class Job:
     def film(self, story_id: str, **settings: object) -> Film:
         self.seal()
         config = FilmsConfig.model_validate(
-            {"width": 32, "height": 32, "preset": Preset.ULTRAFAST, **settings}
+            {"width": 32, "height": 32, "preset": Preset.ULTRAFAST, "still_s": 0.125, **settings}
         )
         stage = FilmsStage(output_url=str(self.folder), config=config)
         (film,) = stage(FilmUnit(story_id=story_id, shard=SHARD, fingerprint="f1n9e4"))

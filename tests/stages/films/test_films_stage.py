@@ -67,7 +67,7 @@ def test_the_files_of_a_film_are_the_same_bytes_every_time(story: Any) -> None:
 
 
 def test_a_film_plays_at_the_frame_rate_and_size_of_the_config(story: Any) -> None:
-    film = story.film("fox", fps=12, width=64, height=48)
+    film = story.film("fox", fps=12, width=64, height=48, still_s=0.08)
     with av.open(str(story.folder / film.path)) as container:
         stream = container.streams.video[0]
         assert (stream.average_rate, stream.width, stream.height) == (12, 64, 48)
@@ -80,14 +80,14 @@ def test_the_subtitles_are_a_track_of_the_film_that_players_can_decode(story: An
     film = story.film("fox")
     assert cues_of(story.folder / film.path) == [
         (0, 2000, "Zo\u00eb wakes"),
-        (2500, 500, "\u041a\u043e\u043d\u0435\u0446"),
+        (2875, 125, "\u041a\u043e\u043d\u0435\u0446"),
     ]
 
 
 def test_subtitles_that_begin_late_do_not_shift_the_film(job: Any) -> None:
     job.add_story("late", ["", "", "two\nlines"], [9, 9])
     film = job.film("late")
-    assert cues_of(job.folder / film.path) == [(1500, 625, "two\nlines")]
+    assert cues_of(job.folder / film.path) == [(2000, 125, "two\nlines")]
     with av.open(str(job.folder / film.path)) as container:
         assert next(container.decode(video=0)).time == 0
 
@@ -96,7 +96,7 @@ def test_the_srt_file_has_the_same_subtitles(story: Any) -> None:
     film = story.film("fox")
     assert (story.folder / film.subtitles_path).read_text(encoding="utf-8") == (
         "1\n00:00:00,000 --> 00:00:02,000\nZo\u00eb wakes\n\n"
-        "2\n00:00:02,500 --> 00:00:03,000\n\u041a\u043e\u043d\u0435\u0446\n\n"
+        "2\n00:00:02,875 --> 00:00:03,000\n\u041a\u043e\u043d\u0435\u0446\n\n"
     )
 
 
@@ -229,7 +229,7 @@ def test_a_bad_story_does_not_harm_its_neighbour(story: Any) -> None:
 def test_the_manifests_of_a_shard_are_read_once_for_all_its_stories(story: Any) -> None:
     story.add_story("owl", ["", ""], [4])
     story.film("fox")
-    config = FilmsConfig(width=32, height=32)
+    config = FilmsConfig(width=32, height=32, still_s=0.125)
     stage = FilmsStage(output_url=str(story.folder), config=config)
     shard = Shard(index=0, count=1)
     stage(FilmUnit(story_id="fox", shard=shard, fingerprint=""))

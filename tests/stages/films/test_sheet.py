@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageFont
 
 from storyreel.stages.films.config import FilmsConfig, SheetConfig
-from storyreel.stages.films.sheet import ContactSheet, load_font, plan_sheet, wrap
+from storyreel.stages.films.fonts import Fonts
+from storyreel.stages.films.sheet import FONT_SIZE, ContactSheet, plan_sheet, wrap
 from storyreel.stages.films.stage import FilmsStage
 
 RED = (200, 20, 20)
@@ -21,7 +22,7 @@ def sheet_pixels(path: Path) -> np.ndarray:
 def blank(captions: list[str], config: SheetConfig, path: Path) -> np.ndarray:
     times = list(range(0, 4 * len(captions), 4))
     plan = plan_sheet("a story", captions, times, config)
-    ContactSheet(plan, aspect=1.0, font=load_font(config.font), config=config).save(path)
+    ContactSheet(plan, aspect=1.0, font=Fonts(config.font, FONT_SIZE), config=config).save(path)
     return sheet_pixels(path)
 
 
@@ -63,7 +64,7 @@ def test_letters_beyond_ascii_are_drawn(caption: str, tmp_path: Path) -> None:
     assert not np.array_equal(drawn, missing)
 
 
-@pytest.mark.parametrize("caption", ["\u72d0\u72f8" * 60, "\U0001f98a", "\u0644\u064a\u0644", ""])
+@pytest.mark.parametrize("caption", ["\u72d0\u72f8" * 60, "\U00013080", "\u0644\u064a\u0644", ""])
 def test_a_caption_the_font_lacks_does_not_stop_a_film(caption: str, tmp_path: Path) -> None:
     assert blank([caption], SheetConfig(), tmp_path / "s.png").size
 
@@ -89,3 +90,20 @@ def test_short_captions_are_not_cut() -> None:
     assert wrap("", font, width=200, lines=1) == [""]
     words = "the quick brown fox jumps over the lazy dog"
     assert " ".join(wrap(words, font, width=120, lines=4)) == words
+
+
+def test_a_letter_that_no_font_has_is_a_question_mark_and_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", "")  # no fontconfig
+    fonts = Fonts(None, FONT_SIZE)
+    assert fonts.getlength("a\U00012000a") == fonts.getlength("a?a")
+    assert "no font of this system has" in caplog.text
+
+
+def test_letters_that_the_first_font_lacks_come_from_another() -> None:
+    fonts = Fonts(None, FONT_SIZE)
+    assert fonts.getlength("Zoë läuft") == ImageFont.truetype(
+        fonts._first.path, FONT_SIZE
+    ).getlength("Zoë läuft")
+    assert fonts.getlength("\u2654") > 0  # a sign of chess, of DejaVu where that is installed

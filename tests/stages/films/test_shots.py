@@ -18,7 +18,12 @@ from tests.stages.prompts.builders import panel, story
 def stage() -> PromptsStage:
     model = ModelConfig(path="models/pocket")
     return PromptsStage(
-        config=PromptsConfig(), model=model, num_frames=16, fps=8, limits=InputConfig()
+        config=PromptsConfig(reading_speed=0),
+        model=model,
+        num_frames=16,
+        fps=8,
+        still_s=1.5,
+        limits=InputConfig(),
     )
 
 
@@ -59,16 +64,16 @@ def test_panels_that_nothing_moves_stand_one_after_the_other_to_the_last(
 
 
 def test_a_cut_between_panels_that_move_is_immediate(job: Job, stage: PromptsStage) -> None:
-    film = film_of(job, board_of(stage, "motion", "cut", "motion", "motion"))
-    assert film.num_frames == 16 + 16
+    film = film_of(job, board_of(stage, "motion", "cut", "motion", "motion"), still_s=1.5)
+    assert film.num_frames == 15 + 1 + 15 + 12
     assert captions(job, film) == [
-        (0, 1875, "0"), (1875, 2000, "1"), (2000, 3000, "2"), (3000, 4000, "3"),
+        (0, 1875, "0"), (1875, 2000, "1"), (2000, 3875, "2"), (3875, 5375, "3"),
     ]  # fmt: skip
 
 
 def test_a_panel_between_two_cuts_stands(job: Job, stage: PromptsStage) -> None:
-    film = film_of(job, board_of(stage, "motion", "cut", "cut", "motion", "motion"))
-    assert film.num_frames == 16 + 8 + 16
+    film = film_of(job, board_of(stage, "motion", "cut", "cut", "motion", "motion"), still_s=1.5)
+    assert film.num_frames == 15 + 1 + 8 + 15 + 12
     assert captions(job, film)[2] == (2000, 3000, "2")
 
 
@@ -79,12 +84,12 @@ def test_a_panel_that_is_dissolved_to_stands_at_the_end(job: Job, stage: Prompts
     assert captions(job, film)[-1] == (2875, 4875, "2")
 
 
-def test_a_film_ends_where_the_last_motion_ends_and_its_caption_can_be_read(
+def test_the_last_picture_stands_so_that_its_caption_can_be_read(
     job: Job, stage: PromptsStage
 ) -> None:
     film = film_of(job, board_of(stage, "hold", "motion", "motion"), still_s=2.0)
-    assert film.num_frames == 8 + 16
-    assert captions(job, film) == [(0, 1000, "0"), (1000, 2000, "1"), (2000, 3000, "2")]
+    assert film.num_frames == 8 + 15 + 16
+    assert captions(job, film) == [(0, 1000, "0"), (1000, 2875, "1"), (2875, 4875, "2")]
 
 
 def test_a_story_of_one_panel_with_one_beat_is_a_still(job: Job, stage: PromptsStage) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from storyreel.stages.films.subtitles import Cue, make_cues, to_sample, to_srt
+from storyreel.stages.films.subtitles import Cue, make_cues, to_sample, to_srt, to_vtt
 
 
 def cue(start_ms: int, end_ms: int, text: str) -> Cue:
@@ -39,10 +39,11 @@ def test_an_empty_caption_shows_nothing_and_ends_the_one_before() -> None:
     ],
 )
 def test_a_caption_cannot_break_the_subtitle_file(caption: str, shown: str) -> None:
-    (made,) = make_cues([caption], [0], 8, 8)
-    assert made.text == shown
-    assert to_srt([made]).count("-->") == 1
-    assert "\n\n" not in to_srt([made]).removesuffix("\n\n")
+    made = make_cues([caption], [0], 8, 8)
+    assert " ".join(cue.text for cue in made).split() == shown.split()
+    for cue in made:
+        assert to_srt([cue]).count("-->") == to_vtt([cue]).count("-->") == 1
+        assert "\n\n" not in to_srt([cue]).removesuffix("\n\n")
 
 
 def test_times_beyond_an_hour_are_written_in_full() -> None:
@@ -63,3 +64,17 @@ def test_a_sample_counts_bytes_not_characters() -> None:
 def test_a_caption_that_no_cue_can_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="65536 bytes, must be at most 65535"):
         make_cues(["x" * 65536], [0], 8, 8)
+
+
+def test_a_long_caption_is_shown_in_parts_that_share_its_time() -> None:
+    words = "word " * 40
+    made = make_cues([words], [0], 80, 8)
+    assert " ".join(cue.text for cue in made).split() == words.split()
+    assert [cue.start_ms for cue in made[1:]] == [cue.end_ms for cue in made[:-1]]
+    assert (made[0].start_ms, made[-1].end_ms) == (0, 10_000)
+
+
+def test_web_subtitles_escape_what_would_be_marks() -> None:
+    assert to_vtt([cue(0, 1500, "a <b> & c")]) == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:01.500\na &lt;b&gt; &amp; c\n\n"
+    )

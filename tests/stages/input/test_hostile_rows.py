@@ -11,7 +11,7 @@ import pytest
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.input.stories import read_stories
-from storyreel.stages.prompts.introductions import find_subjects
+from storyreel.stages.prompts.cast.introductions import find_subjects
 from storyreel.stages.prompts.sentences import merge_short, merge_to_count, split_sentences
 from tests.stages.input.apart import read_apart
 

@@ -1,5 +1,6 @@
 """Reference images: only from where a story may point to, only pictures, only of a sane size."""
 
+import base64
 import dataclasses
 import hashlib
 import io
@@ -133,6 +134,15 @@ def test_a_picture_without_transparency_is_as_it_was(tmp_path: Path) -> None:
     output.publish("fox.png", png())
     picture = read_reference(output, "fox.png", "white")
     assert picture.tobytes() == Image.open(io.BytesIO(png())).convert("RGB").tobytes()
+
+
+def test_an_image_in_a_data_uri_is_one(stories: Path) -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
+    copy, kept = adopt(uri, stories)
+    assert kept[copy] == png()
+    for bad in ("data:text/html;base64,AA==", "data:image/png;base64,=A", "data:image/png,x"):
+        with pytest.raises(ValueError, match=r"data URI|base64"):
+            adopt(bad, stories)
 
 
 def test_another_picture_under_the_same_name_is_another_job(stories: Path) -> None:

@@ -33,10 +33,11 @@ def make_stage(tmp_path_factory: pytest.TempPathFactory) -> MakeStage:
             index[name] = ["transformers", "CLIPTokenizer"]
         Path(path / "model_index.json").write_text(json.dumps(index))
         return PromptsStage(
-            config=PromptsConfig.model_validate(settings),
+            config=PromptsConfig.model_validate({"reading_speed": 0, **settings}),
             model=ModelConfig(path=str(path)),
             num_frames=num_frames,
             fps=fps,
+            still_s=1.5,
             limits=limits,
         )
 

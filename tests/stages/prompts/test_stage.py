@@ -33,8 +33,8 @@ def test_prose_becomes_a_panel_for_each_sentence_with_its_characters(stage: Prom
     )
     assert [p.prompt for p in board.panels] == [
         "a girl in a red coat walks in the park",
-        "She meets a boy",
-        "a boy dance",
+        "a girl in a red coat meets a boy",
+        "a girl in a red coat and a boy dance",
     ]
     assert [p.caption for p in board.panels] == [
         "Ann walks in the park.", "She meets Tom.", "They dance.",
@@ -117,7 +117,7 @@ def test_a_draft_and_the_final_film_share_their_seeds(make_stage: MakeStage) -> 
 
 
 def test_the_smaller_of_two_text_encoders_sets_the_limit(make_stage: MakeStage) -> None:
-    (cut,) = make_stage(200, 17)(story("a long walk in the green park", "a"))
+    (cut,) = make_stage(200, 17, max_chunks=1)(story("a long walk in the green park", "a"))
     assert cut.panels[0].prompt == "a long walk in the"
     assert "green park" in cut.panels[0].warnings[0]
 
@@ -221,3 +221,53 @@ def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage)
     assert max(1 + sum(s.num_frames - 1 for s in board.shots) for board in boards) >= 60 * 8
     assert any(not p.characters for board in boards for p in board.panels)
     assert any(len(p.characters) == 2 for board in boards for p in board.panels)
+
+
+def test_a_long_prompt_loses_no_word(make_stage: MakeStage) -> None:
+    (board,) = make_stage(17)(story("a long walk in the green park", "a"))
+    assert board.panels[0].prompt == "a long walk in the green park"
+    assert not board.panels[0].warnings
+
+
+def test_marks_of_prompts_are_weights_and_no_caption(make_stage: MakeStage) -> None:
+    ann = character("Ann", "a girl in a (red coat:1.4), <lora:sketch:0.8>")
+    board = render(make_stage(), story("[Ann] walks in the ((park)), 8k", characters=(ann,)))
+    assert board.panels[0].prompt == "a girl in a (red coat:1.4) walks in the ((park)), 8k"
+    assert board.panels[0].caption == "Ann walks in the park, 8k"
+    assert "'<lora:sketch:0.8>' is no word" in board.panels[0].warnings[0]
+
+
+CASES: list[tuple[str, str, list[tuple[str, ...]]]] = [
+    (
+        "小明",
+        '小明是一个男孩。他住在村子里。"你好,"小明说。狐狸跑了。',
+        [("小明",), ("小明",), ("小明",), ()],
+    ),
+    ("太郎", "太郎は川へ行きました。彼は帰りました。弟は寝ました。", [("太郎",), ("太郎",), ()]),
+    ("Ana", "Ana está en la playa. Ella corre con el perro. Los perros ladran.", [
+        ("Ana",), ("Ana",), (),
+    ]),
+    ("Emma", "Emma ist im Garten. Sie spielt mit der Katze. Das Haus ist alt.", [
+        ("Emma",), ("Emma",), (),
+    ]),
+    ("Léa", "Léa est dans la forêt. Elle voit un oiseau. Les arbres sont verts.", [
+        ("Léa",), ("Léa",), (),
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "shown"), CASES)
+def test_other_languages_have_their_sentences_names_and_pronouns(
+    stage: PromptsStage, name: str, text: str, shown: list[tuple[str, ...]]
+) -> None:
+    board = render(stage, story(text=text, characters=(character(name, "a child"),)))
+    assert [p.characters for p in board.panels] == shown
+    assert "".join(p.caption for p in board.panels).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_sentence_of_seventy_words_becomes_panels(stage: PromptsStage) -> None:
+    text = "The old fox walked along the river, past the mill and the trees, " * 5 + "and slept."
+    board = render(stage, story(text=text))
+    assert len(board.panels) > 1
+    assert max(len(p.caption.split()) for p in board.panels) <= 40
+    assert " ".join(p.caption for p in board.panels) == text

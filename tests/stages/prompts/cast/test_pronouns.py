@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from storyreel.stages.input.markup import parse_markup
 from storyreel.stages.output.records import Character
-from storyreel.stages.prompts.pronouns import resolve_pronouns
+from storyreel.stages.prompts.cast.pronouns import resolve_pronouns
 from tests.stages.prompts.builders import character, panel
 
 ANN = character("Ann", "a girl in a red coat")
@@ -34,8 +34,8 @@ def test_they_are_the_two_that_were_named_together() -> None:
     )
 
 
-def test_they_may_be_one() -> None:
-    assert carried("Rex barks.", "They sleep.")[1] == "[Rex] sleep."
+def test_they_are_not_one() -> None:
+    assert carried("Rex barks.", "They sleep.")[1] == "They sleep."
 
 
 def test_it_is_an_animal_but_not_the_weather() -> None:
@@ -69,12 +69,12 @@ def test_resolving_twice_changes_nothing() -> None:
     assert resolve_pronouns(once, (ANN,)) == once
 
 
-def test_a_panel_that_a_pronoun_fills_also_names_whom_its_new_words_name() -> None:
+def test_a_pronoun_is_replaced_where_it_stands() -> None:
     fox = character("fox", "a red fox")
     panels = resolve_pronouns((panel("Ann runs."), panel("Fox sees her.")), (ANN, fox))
-    assert panels[1].text == "[Ann], fox sees her."
+    assert panels[1].text == "Fox sees [Ann]."
     assert panels[1].markup is not None
-    assert panels[1].markup.names == ("Ann", "fox")
+    assert panels[1].markup.names == ("Ann",)
 
 
 WORDS = ["Ann", "fox", "Fox", "she", "They", "it", "her", "runs.", "R2#", "\\#", "\\[", '"Oh,"']
