@@ -38,7 +38,7 @@ from storyreel.stages.keyframes.stage import KeyframesStage, KeyframesUnit
 from storyreel.stages.models.attention import BLOCKS
 from storyreel.stages.models.config import PartConfig, resolve
 from storyreel.stages.models.loading import load_part, load_pipeline
-from storyreel.stages.output.records import Panel
+from storyreel.stages.output.records import Character, Panel
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.characters import pair_similarities
 from storyreel.stages.scoring.measures.encoder import ClipEncoder
@@ -266,6 +266,7 @@ class StoryRenderer:
                 story_id=unit,
                 panels=panel_records(unit, panels),
                 reference_images=(),
+                characters=character_records(panels),
             )
         )
         return [read_png(self._folder / keyframe.path) for keyframe in keyframes]
@@ -280,12 +281,25 @@ def panel_records(story_id: str, panels: Sequence[StoryPanel]) -> tuple[Panel, .
             keyframe_index=index,
             panel_index=index,
             prompt=panel.prompt,
-            characters=(),
+            characters=names_of(panel),
             seed=panel.seed,
             warnings=(),
             **common,
         )
         for index, panel in enumerate(panels)
+    )
+
+
+def names_of(panel: StoryPanel) -> tuple[str, ...]:
+    """The characters of a panel; twins are one."""
+    return tuple(dict.fromkeys(figure.character for figure in panel.scene.figures))
+
+
+def character_records(panels: Sequence[StoryPanel]) -> tuple[Character, ...]:
+    """The characters of the panels, described by all words that their prompts may have for them."""
+    return tuple(
+        Character(name=name, description=" ".join(world.nouns(name)), reference_image=None)
+        for name in dict.fromkeys(name for panel in panels for name in names_of(panel))
     )
 
 
