@@ -117,9 +117,9 @@ class KeyframesConfig(Settings):
     """Settings of the keyframes stage."""
 
     model: ModelConfig = ModelConfig()
-    width: int = Field(default=128, ge=1)
+    width: int = Field(default=256, ge=1)
     """Pixels; a multiple of what the VAE folds into one latent."""
-    height: int = Field(default=128, ge=1)
+    height: int = Field(default=256, ge=1)
     """Pixels, as `width`."""
     num_inference_steps: int = Field(default=20, ge=1)
     """Denoising steps."""
