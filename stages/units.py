@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Keyframe, Panel, Shot, Story
+from storyreel.stages.output.records import Character, Keyframe, Panel, Shot, Story
 
 Stage: TypeAlias = Callable[[Any], tuple[Any, ...]]
 """Does the work of one unit: publishes its files and returns their records."""
@@ -27,12 +27,14 @@ class KeyframesUnit:
     """The panels of one story, at least one, in reading order.
 
     Attention couples the panels, so a story is rendered as a whole. `reference_images` are in the
-    order of the story's characters; characters without an image are left out.
+    order of the story's characters; characters without an image are left out. The names and
+    descriptions in `characters` tell apart who is where in a panel.
     """
 
     story_id: str
     panels: tuple[Panel, ...]
     reference_images: tuple[ReferenceImage, ...]
+    characters: tuple[Character, ...] = ()
 
     @classmethod
     def of(cls, story: Story, panels: Iterable[Panel]) -> Self:
@@ -42,7 +44,12 @@ class KeyframesUnit:
             for character in story.characters
             if character.reference_image is not None
         )
-        return cls(story_id=story.story_id, panels=tuple(panels), reference_images=images)
+        return cls(
+            story_id=story.story_id,
+            panels=tuple(panels),
+            reference_images=images,
+            characters=story.characters,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

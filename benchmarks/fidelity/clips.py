@@ -38,7 +38,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.fidelity.keyframes import Method, pictures_of, read_png, stories, unit_of
+from benchmarks.fidelity.keyframes import stories, unit_of
+from benchmarks.fidelity.rendering import Method, pictures_of, read_png
 from benchmarks.fidelity.results import Result, Row, Setup, row_of
 from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import load_part

@@ -110,7 +110,7 @@ def _where(setup: Setup) -> str:
     layers = names.get(consistency.layers, ", ".join(consistency.layers))
     which = {"both": "both branches", "positive": "the positive branch of the guidance only"}
     steps = f"from {consistency.start:.0%} to {consistency.end:.0%} of the steps"
-    return f"{layers}, {which[consistency.branches]}, {steps}"
+    return f"without subjects, {layers}, {which[consistency.branches]}, {steps}"
 
 
 def _clips(setup: Setup, directory: Path, kind: str) -> Section | None:

@@ -23,22 +23,18 @@ in `stages/scoring/measures/truth.py` judges the pictures; what it does not find
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from benchmarks.fidelity.rendering import Method, Pixels, StoryRenderer, panel_records
 from benchmarks.fidelity.results import Result, Row, Setup, row_of
-from storyreel.stages.keyframes.config import ConsistencyConfig, ImagePromptConfig, KeyframesConfig
-from storyreel.stages.keyframes.stage import KeyframesStage, KeyframesUnit
+from storyreel.stages.keyframes.config import ConsistencyConfig, ImagePromptConfig
 from storyreel.stages.models.attention import BLOCKS
 from storyreel.stages.models.config import PartConfig, resolve
 from storyreel.stages.models.loading import load_part, load_pipeline
-from storyreel.stages.output.records import Panel
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.characters import pair_similarities
 from storyreel.stages.scoring.measures.encoder import ClipEncoder
@@ -57,9 +53,8 @@ from storyreel.training.stories import (
 
 logger = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8]
-
 PLAIN = "plain"
+PAPER = "consistent self-attention, the paper's settings"
 WINDOW, STAR = "consistent self-attention, window", "consistent self-attention, star"
 ADAPTER, BOTH = "image prompts", "image prompts and consistent self-attention"
 TRUE = "true pictures of the world"
@@ -71,20 +66,13 @@ AROUND = 0.35
 """Side of the square around a figure, of the picture's: the body and the head without the place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One line of a table."""
-
-    row: Row
-    config: KeyframesConfig
-
-
 def table1(setup: Setup) -> list[Method]:
     """The methods of the paper's Table 1; image prompts where the family has an adapter."""
     plain = {"coverage": "none"}
     methods = [
         _method(setup, PLAIN, plain),
         _method(setup, WINDOW, {"coverage": "window"}),
+        _method(setup, PAPER, as_in_the_paper()),
         _method(setup, STAR, {"coverage": "star"}),
     ]
     prompt = ImagePromptConfig(path=setup.config.keyframes.model.path)
@@ -94,9 +82,25 @@ def table1(setup: Setup) -> list[Method]:
     return methods
 
 
+def as_in_the_paper() -> dict[str, Any]:
+    """Settings of the paper, of which its window's size is not known."""
+    return {
+        "coverage": "window",
+        "sampling_rate": 0.5,
+        "sampling": "random",
+        "layers": list(BLOCKS),
+        "branches": "both",
+        "subject": False,
+        "start": 0.0,
+        "end": 1.0,
+    }
+
+
 def ablation(setup: Setup) -> list[Method]:
-    """Consistent self-attention by its sampling, its layers, its branches and its window."""
+    """Consistent self-attention by its sampling, its layers, its branches and its window, without
+    subjects."""
     size = setup.config.keyframes.consistency.window_size
+    base = {"coverage": "window", "subject": False}
     changes: dict[str, dict[str, Any]] = {
         "random, rate 0.3": {"sampling_rate": 0.3},
         "random, rate 0.5": {"sampling_rate": 0.5},
@@ -116,7 +120,7 @@ def ablation(setup: Setup) -> list[Method]:
             if width < size
         },
     }
-    methods = [_method(setup, name, {"coverage": "window", **one}) for name, one in changes.items()]
+    methods = [_method(setup, name, {**base, **one}) for name, one in changes.items()]
     # What the configuration has anyway would be the same line twice.
     named = {method.row.folder: method for method in reversed(methods)}
     return [method for method in methods if named[method.row.folder] is method]
@@ -248,56 +252,6 @@ def twins_result(seen: Seen, panel: StoryPanel) -> Result:
     found = [figure.clothes for figure in seen.figures if figure.character == name]
     first, second = found if len(found) == 2 else (None, None)
     return {"found": len(found), "agree": agreement(first, second)}
-
-
-class StoryRenderer:
-    """Renders stories by one method and keeps the pictures beside the results."""
-
-    def __init__(self, method: Method) -> None:
-        """Load the stage."""
-        self._folder = method.row.folder
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._stage = KeyframesStage(output_url=str(self._folder), config=method.config)
-
-    def __call__(self, unit: str, panels: Sequence[StoryPanel]) -> list[Pixels]:
-        """The pictures of the panels, rendered together."""
-        keyframes = self._stage(
-            KeyframesUnit(
-                story_id=unit,
-                panels=panel_records(unit, panels),
-                reference_images=(),
-            )
-        )
-        return [read_png(self._folder / keyframe.path) for keyframe in keyframes]
-
-
-def panel_records(story_id: str, panels: Sequence[StoryPanel]) -> tuple[Panel, ...]:
-    """The panels as the stages know them."""
-    common: dict[str, Any] = {"beat": 0, "negative_prompt": "", "caption": "", "splitter": "none"}
-    return tuple(
-        Panel(
-            story_id=story_id,
-            keyframe_index=index,
-            panel_index=index,
-            prompt=panel.prompt,
-            characters=(),
-            seed=panel.seed,
-            warnings=(),
-            **common,
-        )
-        for index, panel in enumerate(panels)
-    )
-
-
-def read_png(path: Path) -> Pixels:
-    """Pixels (H, W, 3)."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def pictures_of(row: Row, unit: str, count: int) -> list[Pixels]:
-    """The pictures that a method rendered of a story."""
-    return [read_png(row.folder / f"keyframes/{unit}/{index:04d}.png") for index in range(count)]
 
 
 def measure_stories(setup: Setup, method: Method, count: int) -> None:

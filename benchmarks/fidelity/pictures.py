@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.fidelity import clips, keyframes
 from benchmarks.fidelity.grids import Line, save_grid
 from benchmarks.fidelity.keyframes import gate, table1, unit_of
+from benchmarks.fidelity.rendering import pictures_of
 from benchmarks.fidelity.results import Setup
 from benchmarks.fidelity.summaries import STORY_MEASURES
 from benchmarks.fidelity.tables import (
@@ -43,7 +44,7 @@ def save_twins(setup: Setup, directory: Path) -> list[str]:
     lines = [
         Line(
             label=label,
-            pictures=[keyframes.pictures_of(row, keyframes.twin_unit(i), 1)[0] for i in chosen[:8]],
+            pictures=[pictures_of(row, keyframes.twin_unit(i), 1)[0] for i in chosen[:8]],
         )
         for label, chosen in (("agree", agreeing), ("do not agree", others))
         if chosen
@@ -76,7 +77,7 @@ def _story_lines(setup: Setup, story: HeldOutStory) -> Iterator[Line]:
     yield Line(label=keyframes.TRUE, pictures=[world.draw(p.scene, size) for p in story.panels])
     for method in table1(setup):
         if method.row.name != keyframes.BOTH and method.row.has(unit):
-            pictures = keyframes.pictures_of(method.row, unit, len(story.panels))
+            pictures = pictures_of(method.row, unit, len(story.panels))
             yield Line(label=method.row.name, pictures=pictures)
 
 

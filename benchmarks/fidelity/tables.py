@@ -8,7 +8,6 @@ import numpy as np
 from benchmarks.fidelity import clips, keyframes
 from benchmarks.fidelity.clips import ClipMethod, Condition, table2
 from benchmarks.fidelity.keyframes import (
-    Method,
     ablation,
     gate,
     table1,
@@ -16,6 +15,7 @@ from benchmarks.fidelity.keyframes import (
     true_row,
     unit_of,
 )
+from benchmarks.fidelity.rendering import Method
 from benchmarks.fidelity.results import Result, Row, Setup
 from benchmarks.fidelity.statistics import ratio_interval
 from benchmarks.fidelity.summaries import (

@@ -54,6 +54,13 @@ class ConsistencyConfig(StepsConfig):
     """Branches of the guidance in which panels read each other. "both": as in the paper.
     "positive": the negative branch sees each panel alone, so that guidance strengthens what the
     panels tell each other as it strengthens what the prompts tell."""
+    subject: bool = False
+    """True: only figures read, each all of its own character in the other panels, and places stay
+    what the prompts say. Where the figures are is seen in the UNet's cross-attention. Panels that
+    nobody is in read and are read as without. Needs `branches` = "positive"."""
+    subject_start: int = Field(default=2, ge=1)
+    """Steps, of those in which panels read each other, before `subject` begins: until then panels
+    read whole panels, and it is seen where the figures are."""
 
     @model_validator(mode="after")
     def _a_window_fits_one_call(self) -> Self:
@@ -63,6 +70,12 @@ class ConsistencyConfig(StepsConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _subjects_are_in_the_positive_branch(self) -> Self:
+        if self.subject and self.branches != "positive":
+            raise ValueError('subject: true, allowed only with branches = "positive"')
+        return self
+
     def window_of(self, num_panels: int) -> int:
         """Panels of a window in a story of so many."""
         return min(self.window_size, num_panels)
@@ -70,6 +83,11 @@ class ConsistencyConfig(StepsConfig):
     def is_active(self, step_index: int, num_steps: int) -> bool:
         """True if this step is in the configured share."""
         return self.coverage != "none" and super().is_active(step_index, num_steps)
+
+    def is_masked(self, step_index: int, num_steps: int) -> bool:
+        """True if figures alone read in this step."""
+        seen = self.is_active(step_index - self.subject_start, num_steps)
+        return self.subject and seen and self.is_active(step_index, num_steps)
 
 
 class ImagePromptConfig(IPAdapterConfig):
@@ -99,9 +117,9 @@ class KeyframesConfig(Settings):
     """Settings of the keyframes stage."""
 
     model: ModelConfig = ModelConfig()
-    width: int = Field(default=128, ge=1)
+    width: int = Field(default=256, ge=1)
     """Pixels; a multiple of what the VAE folds into one latent."""
-    height: int = Field(default=128, ge=1)
+    height: int = Field(default=256, ge=1)
     """Pixels, as `width`."""
     num_inference_steps: int = Field(default=20, ge=1)
     """Denoising steps."""

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +13,11 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
+from storyreel.stages.keyframes.cast import Cast
 from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from storyreel.stages.keyframes.control import ControlNetGuide
+from storyreel.stages.keyframes.masks import CrossAttentionMaps, Owners
+from storyreel.stages.keyframes.subjects import ReadSubjects, RecordSubjects, SubjectLockStep
 from storyreel.stages.models.attention import (
     AttentionPlan,
     LockStep,
@@ -21,6 +25,7 @@ from storyreel.stages.models.attention import (
     ReadReferences,
     RecordReferences,
     StoryAttention,
+    View,
     all_to_all,
     anchored,
     sample_positions,
@@ -57,18 +62,24 @@ class StoryLatents:
         """A."""
         return len(self.anchors)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """h, w."""
+        return self.noise.shape[-2], self.noise.shape[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One UNet call of a step: some panels (the anchors count from 0, the story follows).
 
     It is of one or of all guidance branches. The last panel may be there several times, to fill the
-    call up.
+    call up. What it shows of where the figures are is added to `maps`.
     """
 
     panels: tuple[int, ...]
     branches: tuple[int, ...]
     plan: AttentionPlan | None
+    maps: CrossAttentionMaps | None = None
 
 
 class Denoiser:
@@ -101,13 +112,17 @@ class Denoiser:
         return smaller
 
     @torch.inference_mode()
-    def __call__(self, story: StoryLatents, embeds: PromptEmbeds) -> Tensor:
+    def __call__(
+        self, story: StoryLatents, embeds: PromptEmbeds, cast: Cast | None = None
+    ) -> Tensor:
         """The clean latents (P, C, h, w) of the panels.
 
         Args:
             story: noise of P panels and A anchors.
             embeds: of A + P prompts, those of the anchors first.
+            cast: who is in these A + P images, where figures alone shall read.
         """
+        maps = None if cast is None else CrossAttentionMaps(self._unet, cast, story.size)
         scheduler, num_steps = self._scheduler, self._config.num_inference_steps
         scheduler.set_timesteps(num_steps, device=story.noise.device)
         latents: Tensor = story.noise * scheduler.init_noise_sigma
@@ -117,7 +132,7 @@ class Denoiser:
             total = torch.zeros_like(model_input)
             count = total.new_zeros(len(total), 1, 1, 1)
             step_embeds = self._of_step(embeds, step_index)
-            for same_panels in self._passes(story, step_index):
+            for same_panels in self._passes(story, step_index, maps):
                 distinct = list(dict.fromkeys(same_panels[0].panels))
                 predicted = self._predict(same_panels, model_input, timestep, step_embeds)
                 total[distinct] += predicted[: len(distinct)]
@@ -140,13 +155,16 @@ class Denoiser:
         noisy: Tensor = self._scheduler.add_noise(story.anchors, story.anchor_noise, timesteps)
         return noisy
 
-    def _passes(self, story: StoryLatents, step_index: int) -> Iterator[tuple[Pass, ...]]:
+    def _passes(
+        self, story: StoryLatents, step_index: int, maps: CrossAttentionMaps | None
+    ) -> Iterator[tuple[Pass, ...]]:
         """The passes of a step; those of the same panels, but of other guidance branches, at once.
 
         Branches in calls of their own thus read references that were recorded of them alone.
         """
         groups = self._branch_groups(step_index)
-        return zip(*(self._passes_of(group, story, step_index) for group in groups), strict=True)
+        found = (self._passes_of(group, story, step_index, maps) for group in groups)
+        return zip(*found, strict=True)
 
     def _branch_groups(self, step_index: int) -> list[tuple[int, ...]]:
         """The guidance branches of each UNet call."""
@@ -157,12 +175,22 @@ class Denoiser:
         return [tuple(self._branches)]
 
     def _passes_of(
-        self, branches: tuple[int, ...], story: StoryLatents, step_index: int
+        self,
+        branches: tuple[int, ...],
+        story: StoryLatents,
+        step_index: int,
+        maps: CrossAttentionMaps | None,
     ) -> Iterator[Pass]:
-        found = passes(self._config, story, step_index, branches)
-        if self._config.consistency.branches == "positive" and POSITIVE not in branches:
+        consistency, num_steps = self._config.consistency, self._config.num_inference_steps
+        if consistency.branches == "positive" and POSITIVE not in branches:
+            found = passes(self._config, story, step_index, branches)
             return (replace(one, plan=None) for one in found)
-        return found
+        if maps is None or not consistency.is_active(step_index, num_steps):
+            return passes(self._config, story, step_index, branches)
+        # Read before a call of this step adds to the maps.
+        owners = maps.owners() if consistency.is_masked(step_index, num_steps) else None
+        found = passes(self._config, story, step_index, branches, owners)
+        return (replace(one, maps=maps) for one in found)
 
     def _predict(
         self,
@@ -183,7 +211,8 @@ class Denoiser:
         rows, num_branches = list(one.panels), len(embeds.prompt_embeds)
         sample = repeat(model_input[rows], "p c h w -> (g p) c h w", g=num_branches)
         sample = sample.to(self._unet.dtype)
-        with self._attention.following(one.plan):
+        recording = nullcontext() if one.maps is None else one.maps.recording(rows)
+        with self._attention.following(one.plan), recording:
             predicted = self._unet(
                 sample,
                 timestep,
@@ -229,9 +258,16 @@ class Denoiser:
 
 
 def passes(
-    config: KeyframesConfig, story: StoryLatents, step_index: int, branches: tuple[int, ...]
+    config: KeyframesConfig,
+    story: StoryLatents,
+    step_index: int,
+    branches: tuple[int, ...],
+    owners: Owners | None = None,
 ) -> Iterator[Pass]:
-    """The UNet calls of a step, in order: panels that are read run before those that read them."""
+    """The UNet calls of a step, in order: panels that are read run before those that read them.
+
+    With `owners` each token reads its own subject only.
+    """
     num_anchors, num_all = story.num_anchors, story.num_anchors + story.num_panels
     consistency = config.consistency
     if not consistency.is_active(step_index, config.num_inference_steps):
@@ -244,14 +280,39 @@ def passes(
         for stretch in stretches(story.num_panels, consistency.max_panels - num_anchors, size - 1):
             views = anchored(window(len(stretch), size), num_anchors)
             rows = (*range(num_anchors), *(num_anchors + panel for panel in stretch))
-            yield Pass(rows, branches, LockStep(views, _of_rows(positions, rows)))
+            yield Pass(rows, branches, _lock_step(views, positions, owners, rows))
         return
     num_references = min(consistency.num_references, story.num_panels)
     references = anchored(all_to_all(num_references), num_anchors)
-    record = RecordReferences(references, positions)
+    record = _record(references, positions, owners)
     yield Pass(tuple(range(record.num_panels)), branches, record)
     for panels in chunks(range(record.num_panels, num_all), config.batch_size):
-        yield Pass(panels, branches, ReadReferences(record.bank, len(panels)))
+        yield Pass(panels, branches, _read(record, owners, panels))
+
+
+def _lock_step(
+    views: Sequence[View], positions: Positions, owners: Owners | None, rows: Sequence[int]
+) -> AttentionPlan:
+    if owners is None:
+        return LockStep(views, _of_rows(positions, rows))
+    return SubjectLockStep(views, _of_rows(positions, rows), _of_rows(owners, rows))
+
+
+def _record(
+    views: Sequence[View], positions: Positions, owners: Owners | None
+) -> RecordReferences | RecordSubjects:
+    if owners is None:
+        return RecordReferences(views, positions)
+    return RecordSubjects(views, positions, owners)
+
+
+def _read(
+    record: RecordReferences | RecordSubjects, owners: Owners | None, panels: Sequence[int]
+) -> AttentionPlan:
+    if isinstance(record, RecordReferences):
+        return ReadReferences(record.bank, len(panels))
+    assert owners is not None
+    return ReadSubjects(record.bank, _of_rows(owners, panels), len(panels))
 
 
 def _positions(consistency: ConsistencyConfig, num_panels: int, seed: int) -> Positions:
@@ -269,7 +330,7 @@ def _positions(consistency: ConsistencyConfig, num_panels: int, seed: int) -> Po
 
 
 def _of_rows(positions: Positions, rows: Sequence[int]) -> Positions:
-    """The positions of some panels of a story."""
+    """The positions, or owners, of some panels of a story."""
     return lambda num_tokens: positions(num_tokens)[list(rows)]
 
 

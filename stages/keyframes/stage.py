@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
+from storyreel.stages.keyframes.cast import Cast, cast_of
 from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from storyreel.stages.keyframes.control import ControlNetGuide, to_control_image
 from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, chunks
@@ -144,7 +145,13 @@ class KeyframesStage:
             image_tokens=image_tokens,
             control_images=self._control_images(unit, len(references)),
         )
-        return self._decode(self._denoise(self._start(unit, references), embeds))
+        cast = self._cast(unit)
+        return self._decode(self._denoise(self._start(unit, references), embeds, cast))
+
+    def _cast(self, unit: KeyframesUnit) -> Cast | None:
+        if not self._config.consistency.subject:
+            return None
+        return cast_of(unit, self._pipeline.tokenizer)
 
     def _start(self, unit: KeyframesUnit, references: Sequence[Image.Image]) -> StoryLatents:
         seed = unit.panels[0].seed

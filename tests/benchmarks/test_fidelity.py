@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from benchmarks.fidelity import clips, document, keyframes, summaries, tables, targets
+from benchmarks.fidelity import clips, document, keyframes, rendering, summaries, tables, targets
 from benchmarks.fidelity.__main__ import parse, setup_of
 from benchmarks.fidelity.experiments import EXPERIMENTS, run
 from benchmarks.fidelity.grids import Line, save_grid
@@ -171,10 +171,10 @@ def test_methods_start_from_the_same_noise_and_differ(measured: Setup) -> None:
     story = keyframes.stories(measured)[0]
     unit = keyframes.unit_of(story)
     ours, theirs = (
-        keyframes.pictures_of(one.row, unit, len(story.panels)) for one in (plain, window)
+        rendering.pictures_of(one.row, unit, len(story.panels)) for one in (plain, window)
     )
     assert any((a != b).any() for a, b in zip(ours, theirs, strict=True))
-    again = keyframes.StoryRenderer(plain)(unit, story.panels)
+    again = rendering.StoryRenderer(plain)(unit, story.panels)
     assert all((a == b).all() for a, b in zip(ours, again, strict=True))
 
 

@@ -1,6 +1,6 @@
 """The procedural world: pictures and clips whose truth is known, with captions."""
 
-from storyreel.training.world.captions import caption, clip_caption, describe
+from storyreel.training.world.captions import caption, clip_caption, describe, nouns
 from storyreel.training.world.drawing import draw, draw_clip, figures_of, mask
 from storyreel.training.world.records import (
     ACTIONS,
@@ -37,6 +37,7 @@ __all__ = [
     "figures_of",
     "fitted",
     "mask",
+    "nouns",
     "sample_clip",
     "sample_scene",
 ]

@@ -242,6 +242,11 @@ def _twins(first: Figure, other: Figure, rng: np.random.Generator) -> str:
     return _together((first, _subject(first, rng)), (other, twin), rng)
 
 
+def nouns(character: str) -> tuple[str, ...]:
+    """The words that captions have for a character."""
+    return _NOUNS[character]
+
+
 def _plural(noun: str) -> str:
     if noun.endswith("man"):
         return f"{noun[:-3]}men"

@@ -1,0 +1,86 @@
+"""Who is in which image of a story, and which words of its prompt say so.
+
+Axes: R images (reference images, then panels), C characters, L tokens of the text.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from storyreel.stages.output.records import Panel
+from storyreel.stages.units import KeyframesUnit
+
+_ARTICLES = frozenset({"a", "an", "the"})
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast:
+    """The characters of a story, by index, image by image.
+
+    of_references: the character of each reference image. present: of each of the R images who is
+    in it. words: (R, L, 1 + C), how much each token counts: for the start of the text, then for
+    each character; a column sums to 1, or to 0 where the prompt has no word for the character.
+    """
+
+    of_references: tuple[int, ...]
+    present: tuple[tuple[int, ...], ...]
+    words: Tensor
+
+    @property
+    def num_characters(self) -> int:
+        """C."""
+        return self.words.shape[2] - 1
+
+
+def cast_of(unit: KeyframesUnit, tokenizer: Any) -> Cast:
+    """The cast of a unit, whose prompts `tokenizer` cuts into L tokens."""
+    names = tuple(dict.fromkeys(name for panel in unit.panels for name in panel.characters))
+    of_references = tuple(names.index(image.character) for image in unit.reference_images)
+    # A story that names nobody still shows somebody: one character, in all of its panels.
+    unnamed = () if names else (0,)
+    present = [
+        tuple(names.index(name) for name in panel.characters) or unnamed for panel in unit.panels
+    ]
+    num_characters = max(len(names), 1)
+    shape = len(of_references) + len(present), tokenizer.model_max_length, 1 + num_characters
+    words = torch.zeros(shape)
+    words[:, 0, 0] = 1
+    for row, panel in enumerate(unit.panels, start=len(of_references)):
+        for name, own in own_words(panel, unit).items():
+            places = places_of(own, panel.prompt, tokenizer)
+            words[row, places, 1 + names.index(name)] = 1 / max(len(places), 1)
+    return Cast(
+        of_references=of_references,
+        present=(*((character,) for character in of_references), *present),
+        words=words,
+    )
+
+
+def own_words(panel: Panel, unit: KeyframesUnit) -> dict[str, set[str]]:
+    """Of each character of a panel the words of its name and description that no other one has."""
+    described = {character.name: character.description for character in unit.characters}
+    said = {name: _words(f"{name} {described.get(name, '')}") for name in panel.characters}
+    return {
+        name: words.difference(*(said[other] for other in said if other != name))
+        for name, words in said.items()
+    }
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower())) - _ARTICLES
+
+
+def places_of(words: set[str], prompt: str, tokenizer: Any) -> list[int]:
+    """Where in the tokens of a prompt one of the words stands, the start token being at 0."""
+    cut = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
+    places: set[int] = set()
+    for word in words:
+        wanted = tokenizer(word, add_special_tokens=False).input_ids
+        for start in range(1, len(cut) - len(wanted) + 1):
+            if cut[start : start + len(wanted)] == wanted:
+                places.update(range(start, start + len(wanted)))
+    return sorted(places)
