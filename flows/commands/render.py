@@ -66,7 +66,8 @@ def continue_(output_url: JobUrl, overrides: Overrides = None) -> None:
     from storyreel.stages.output.storage import Output
 
     output = Output(output_url)
-    render_and_report(read_laid_out_job(output), read_config(output, overrides or ()))
+    config = read_config(output, overrides or ())
+    render_and_report(read_laid_out_job(output, config), config)
 
 
 def plan(

@@ -182,13 +182,19 @@ def read_job(output: Output, stages: StageTable = STAGES) -> Job:
     )
 
 
-def read_laid_out_job(output: Output) -> Job:
-    """Read the job at `output`, all of whose stories are there.
+def read_laid_out_job(output: Output, config: RenderConfig) -> Job:
+    """Read the job at `output`, which this version can continue with the job's configuration.
 
     Raises:
-        InputError: there is none, it is not readable, or the command that laid it out was ended
-            before it was done.
+        InputError: there is none, it is not readable, the command that laid it out was ended before
+            it was done, or models or code are others now and would render other pixels.
     """
+    there = read_description(output)
+    if differences := differences_from(output, describe(config, census_of(there), 0)):
+        raise InputError(
+            f"output {output.url}: its job cannot be continued here ({'; '.join(differences)}):"
+            " only with the models and the version of Storyreel that it was laid out with"
+        )
     job = read_job(output)
     if not is_laid_out(output, job, job.num_rejected):
         raise InputError(

@@ -176,7 +176,7 @@ def test_a_job_is_continued_without_reading_its_input_or_its_pictures_again(
     job = open_job(output, str(stories), CONFIG)
     face.unlink()
     assert open_job(output, str(stories), CONFIG) == job
-    assert read_laid_out_job(output) == job
+    assert read_laid_out_job(output, CONFIG) == job
 
 
 def test_a_file_that_was_written_again_with_the_same_rows_is_the_same_job(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_an_input_with_other_rows_is_another_job_and_the_first_can_be_continued(
     stories = tmp_path / "stories.jsonl" if limit else write(tmp_path, rows(4))
     with pytest.raises(ValueError, match=r"different job .*storyreel continue"):
         open_job(output, str(stories), CONFIG, limit=limit)
-    assert read_laid_out_job(output) == job
+    assert read_laid_out_job(output, CONFIG) == job
 
 
 def test_a_job_that_was_not_laid_out_to_the_end_is_not_continued(tmp_path: Path) -> None:
@@ -203,4 +203,15 @@ def test_a_job_that_was_not_laid_out_to_the_end_is_not_continued(tmp_path: Path)
     open_job(output, str(write(tmp_path, rows(3))), CONFIG)
     output.remove("manifests/stories/00000-of-00002.parquet")
     with pytest.raises(ValueError, match="not laid out completely; run `storyreel render`"):
-        read_laid_out_job(output)
+        read_laid_out_job(output, CONFIG)
+
+
+def test_a_job_of_other_weights_or_other_code_is_not_continued(tmp_path: Path) -> None:
+    """Otherwise its keyframes would be of one model and its clips of another."""
+    output = Output(str(tmp_path / "job"))
+    open_job(output, str(write(tmp_path, rows(3))), CONFIG)
+    path = tmp_path / "job" / JOB
+    there = json.loads(path.read_text())
+    path.write_text(json.dumps(there | {"rendering_version": 1}))
+    with pytest.raises(ValueError, match=r"cannot be continued here \(rendering_version: 1 there"):
+        read_laid_out_job(output, CONFIG)
