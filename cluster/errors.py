@@ -40,6 +40,14 @@ class PoolEndedError(StoryreelError, RuntimeError):
     """The pool was closed or cannot continue; the message says why."""
 
 
+class PoolCancelledError(PoolEndedError):
+    """The pool was closed while units were open."""
+
+
+class StorageGoneError(PoolEndedError):
+    """The output cannot be written: storage has failed for too long, or another run holds it."""
+
+
 def classify(error: Exception) -> ErrorClass:
     """The class of an exception that a stage raised.
 

@@ -37,6 +37,11 @@ class Entry:
         if problem.error_class is not ErrorClass.OUT_OF_MEMORY:
             self.failed_nodes.add(node)
 
+    def is_hopeless_after(self, problem: Problem) -> bool:
+        """True if another attempt is pointless: bad input, or out of memory in the smaller form."""
+        out_of_memory = problem.error_class is ErrorClass.OUT_OF_MEMORY
+        return problem.error_class is ErrorClass.BAD_INPUT or (out_of_memory and self.smaller)
+
 
 class Queue:
     """Waiting units, the smallest key first, to be taken stage by stage."""

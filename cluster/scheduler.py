@@ -13,7 +13,14 @@ from typing import Any
 from storyreel.cluster.answers import has_died, outcome
 from storyreel.cluster.config import PoolConfig
 from storyreel.cluster.crew import Call, Contents, Crew, Member, suits
-from storyreel.cluster.errors import ErrorClass, PoolEndedError, classify, describe
+from storyreel.cluster.errors import (
+    ErrorClass,
+    PoolCancelledError,
+    PoolEndedError,
+    StorageGoneError,
+    classify,
+    describe,
+)
 from storyreel.cluster.queue import Entry, Queue
 from storyreel.cluster.work import Done, Loaded, Problem
 from storyreel.stages.heartbeat import Pulse
@@ -104,7 +111,7 @@ class Scheduler:
         ended = self._work()
         in_flight = self._crew.entries()
         self._end(ended)
-        if not isinstance(ended, _StorageGoneError):  # each record would wait for storage again
+        if not isinstance(ended, StorageGoneError):  # each record would wait for storage again
             for entry in in_flight:  # the pool ended the attempt, so it must not count
                 excuse_attempt(self._output, entry.work.unit, entry.attempts)
 
@@ -113,14 +120,14 @@ class Scheduler:
         try:
             while self._open or not self._draining:
                 self._listen(self._dispatch())
-        except _CancelledError as error:
+        except PoolCancelledError as error:
             return error
         except PoolEndedError as error:
             logger.error("%s", error)
             return error
         except Exception as error:  # storage or Ray is gone; open futures must be resolved
             logger.exception("pool %s: cannot go on", self._name)
-            kind = _StorageGoneError if classify(error) is ErrorClass.STORAGE else PoolEndedError
+            kind = StorageGoneError if classify(error) is ErrorClass.STORAGE else PoolEndedError
             ended = kind(f"pool {self._name}: cannot go on: {describe(error)}")
             ended.__cause__ = error
             return ended
@@ -164,7 +171,7 @@ class Scheduler:
 
     def _cancel(self) -> None:
         if self._ended is None:
-            raise _CancelledError(f"pool {self._name}: is closed")
+            raise PoolCancelledError(f"pool {self._name}: is closed")
 
     def _dispatch(self) -> float:
         """Assign waiting units to idle actors; returns the seconds until the next attempt."""
@@ -287,7 +294,7 @@ class Scheduler:
     def _failed(self, member: Member, problem: Problem) -> None:
         entry = self._crew.take(member)
         if problem.error_class is ErrorClass.STORAGE:
-            raise _StorageGoneError(f"pool {self._name}: cannot go on: {problem.message}")
+            raise StorageGoneError(f"pool {self._name}: cannot go on: {problem.message}")
         if problem.error_class in UNUSABLE or not member.alive:
             self._crew.remove(member)
         if entry.spared < MAX_SPARED and self._is_innocent(entry, problem):
@@ -297,7 +304,7 @@ class Scheduler:
             return
         entry.attempts += 1
         self._blame(member, entry, problem)
-        if _is_final(entry, problem) or entry.attempts >= self._config.max_attempts:
+        if entry.is_hopeless_after(problem) or entry.attempts >= self._config.max_attempts:
             self._give_up(entry, problem, worker=member.label)
         else:
             unit, attempts = entry.work.unit, entry.attempts
@@ -387,22 +394,8 @@ class Scheduler:
         self._drain_messages()
 
 
-class _CancelledError(PoolEndedError):
-    """The pool was closed while units were open."""
-
-
-class _StorageGoneError(PoolEndedError):
-    """The output cannot be written: storage has failed for too long, or another run holds it."""
-
-
 def _refuse(entry: Entry, ended: Exception) -> None:
-    if isinstance(ended, _CancelledError):
+    if isinstance(ended, PoolCancelledError):
         entry.future.cancel()
     elif entry.future.set_running_or_notify_cancel():
         entry.future.set_exception(ended)
-
-
-def _is_final(entry: Entry, problem: Problem) -> bool:
-    """True if another attempt is pointless: bad input, or out of memory in the smaller form."""
-    out_of_memory = problem.error_class is ErrorClass.OUT_OF_MEMORY
-    return problem.error_class is ErrorClass.BAD_INPUT or (out_of_memory and entry.smaller)
