@@ -21,7 +21,7 @@ from storyreel.stages.input.markup import (
 )
 from storyreel.stages.languages import detect_language
 from storyreel.stages.models.prompt_words import plain_text
-from storyreel.stages.output.records import PanelInput, PanelMarkup, ShotKind, Story
+from storyreel.stages.output.records import Character, PanelInput, PanelMarkup, ShotKind, Story
 from storyreel.stages.prompts.beats import (
     FilmTiming,
     PacedPanel,
@@ -132,12 +132,12 @@ class StorySplitter:
             escape_caption_marks, self._passages(text, language, self._duration_s(story))
         )
         panels = []
-        for index, passage in enumerate(map(escape_caption_marks, passages)):
+        for index, passage in enumerate(passages):
             place = f"text: passage {index}"
             check_at_most(place, len(passage), "characters", self._limits, "max_field_chars")
             panels.append(_with_comma(_panel(passage, None, names), passage))
         story = dataclasses.replace(story, text=None, characters=characters, panels=tuple(panels))
-        warnings = tuple(f"characters: found {c.name!r}, {c.description!r}" for c in found)
+        warnings = tuple(f"characters: found {_introduced(c)}" for c in found)
         if not found and language == "en":
             warnings += _unlisted(text, names)
         if self._director is None:
@@ -234,3 +234,9 @@ def _length_warnings(
     if frames - asked >= timing.num_frames - 1:
         return (f"{length} no written panel is dropped, and each caption can be read",)
     return ()
+
+
+def _introduced(character: Character) -> str:
+    """A character as a report names it: by its name, and as what it was introduced."""
+    described = f", {character.description!r}" if character.description else ""
+    return f"{character.name!r}{described}"
