@@ -4,6 +4,7 @@ Axes: R images (reference images, then panels), C characters, L tokens of the te
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,9 @@ class Cast:
     """The characters of a story, by index, image by image.
 
     of_references: the character of each reference image. present: of each of the R images who is
-    in it. words: (R, L, 1 + C), how much each token counts: for the start of the text, then for
-    each character; a column sums to 1, or to 0 where the prompt has no word for the character.
+    in it. words: (R, L, 1 + C), how much each token counts: for the start of the text (of each of
+    its chunks), then for each character, whose column sums to 1, or to 0 where the prompt has no
+    word for it.
     """
 
     of_references: tuple[int, ...]
@@ -36,8 +38,15 @@ class Cast:
         return self.words.shape[2] - 1
 
 
-def cast_of(unit: KeyframesUnit, tokenizer: Any) -> Cast:
-    """The cast of a unit, whose prompts `tokenizer` cuts into L tokens."""
+def cast_of(unit: KeyframesUnit, chunks: Sequence[Sequence[str]], tokenizer: Any) -> Cast:
+    """The cast of a unit.
+
+    Args:
+        unit: the panels with their characters.
+        chunks: of each panel's prompt, the texts that are encoded one behind the other
+            (`prompt_chunks`), as many for each panel.
+        tokenizer: cuts each of them into as many tokens as its model reads.
+    """
     names = tuple(dict.fromkeys(name for panel in unit.panels for name in panel.characters))
     of_references = tuple(names.index(image.character) for image in unit.reference_images)
     # A story that names nobody still shows somebody: one character, in all of its panels.
@@ -46,12 +55,13 @@ def cast_of(unit: KeyframesUnit, tokenizer: Any) -> Cast:
         tuple(names.index(name) for name in panel.characters) or unnamed for panel in unit.panels
     ]
     num_characters = max(len(names), 1)
-    shape = len(of_references) + len(present), tokenizer.model_max_length, 1 + num_characters
-    words = torch.zeros(shape)
-    words[:, 0, 0] = 1
-    for row, panel in enumerate(unit.panels, start=len(of_references)):
+    length = tokenizer.model_max_length
+    num_tokens = length * len(chunks[0])
+    words = torch.zeros(len(of_references) + len(present), num_tokens, 1 + num_characters)
+    words[:, ::length, 0] = 1
+    for row, (panel, texts) in enumerate(zip(unit.panels, chunks, strict=True), len(of_references)):
         for name, own in own_words(panel, unit).items():
-            places = places_of(own, panel.prompt, tokenizer)
+            places = places_of(own, texts, tokenizer)
             words[row, places, 1 + names.index(name)] = 1 / max(len(places), 1)
     return Cast(
         of_references=of_references,
@@ -74,13 +84,16 @@ def _words(text: str) -> set[str]:
     return set(_WORD.findall(text.lower())) - _ARTICLES
 
 
-def places_of(words: set[str], prompt: str, tokenizer: Any) -> list[int]:
-    """Where in the tokens of a prompt one of the words stands, the start token being at 0."""
-    cut = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
+def places_of(words: set[str], chunks: Sequence[str], tokenizer: Any) -> list[int]:
+    """Where in the tokens of a prompt's chunks one of the words stands."""
+    length = tokenizer.model_max_length
     places: set[int] = set()
-    for word in words:
-        wanted = tokenizer(word, add_special_tokens=False).input_ids
-        for start in range(1, len(cut) - len(wanted) + 1):
-            if cut[start : start + len(wanted)] == wanted:
-                places.update(range(start, start + len(wanted)))
+    for chunk, text in enumerate(chunks):
+        cut = tokenizer(text, truncation=True, max_length=length).input_ids
+        for word in words:
+            wanted = tokenizer(word, add_special_tokens=False).input_ids
+            for start in range(1, len(cut) - len(wanted) + 1):
+                if cut[start : start + len(wanted)] == wanted:
+                    found = range(start, start + len(wanted))
+                    places.update(chunk * length + place for place in found)
     return sorted(places)

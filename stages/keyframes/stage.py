@@ -20,7 +20,12 @@ from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, chunks
 from storyreel.stages.keyframes.image_prompt import ImagePrompt
 from storyreel.stages.models.attention import assert_installed, install_attention
 from storyreel.stages.models.denoising import draw_noise, use_deterministic_kernels
-from storyreel.stages.models.loading import PromptEmbeds, encode_prompts, load_pipeline
+from storyreel.stages.models.loading import (
+    PromptEmbeds,
+    encode_prompts,
+    load_pipeline,
+    prompt_chunks,
+)
 from storyreel.stages.models.schedulers import build_scheduler
 from storyreel.stages.output.records import Keyframe, Panel
 from storyreel.stages.output.storage import Output
@@ -151,7 +156,10 @@ class KeyframesStage:
     def _cast(self, unit: KeyframesUnit) -> Cast | None:
         if not self._config.consistency.subject:
             return None
-        return cast_of(unit, self._pipeline.tokenizer)
+        prompts = [panel.prompt for panel in unit.panels]
+        negative_prompts = [panel.negative_prompt for panel in unit.panels]
+        chunks = prompt_chunks(self._pipeline, prompts, negative_prompts)
+        return cast_of(unit, chunks, self._pipeline.tokenizer)
 
     def _start(self, unit: KeyframesUnit, references: Sequence[Image.Image]) -> StoryLatents:
         seed = unit.panels[0].seed

@@ -145,6 +145,18 @@ def encode_prompts(pipeline: Any, prompts: list[str], negative_prompts: list[str
     return embeds
 
 
+def prompt_chunks(
+    pipeline: Any, prompts: list[str], negative_prompts: list[str]
+) -> list[list[str]]:
+    """The texts that `encode_prompts` encodes of each prompt, one behind the other."""
+    chunked = [_chunks(pipeline, text) for text in (*negative_prompts, *prompts)]
+    count = max(map(len, chunked))
+    return [
+        [text_of(chunks[index % len(chunks)]) for index in range(count)]
+        for chunks in chunked[len(negative_prompts) :]
+    ]
+
+
 def _encoded(
     pipeline: Any, prompts: list[str], negative_prompts: list[str]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:

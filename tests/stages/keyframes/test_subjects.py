@@ -38,7 +38,7 @@ from storyreel.stages.models.attention import (
 )
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.models.denoising import draw_noise
-from storyreel.stages.models.loading import PromptEmbeds, encode_prompts
+from storyreel.stages.models.loading import PromptEmbeds, encode_prompts, prompt_chunks
 from storyreel.stages.models.schedulers import build_scheduler
 from storyreel.stages.output.records import Character
 from storyreel.stages.units import KeyframesUnit, ReferenceImage
@@ -240,13 +240,14 @@ def test_a_character_s_words_are_those_that_nobody_else_in_the_panel_has() -> No
 
 def test_words_are_found_in_the_tokens_of_the_prompt() -> None:
     tokenizer = tiny_tokenizer()  # a token is one character
-    places = places_of({"fox", "den"}, "the fox, a foxy den", tokenizer)
+    places = places_of({"fox", "den"}, ["the fox, a foxy den"], tokenizer)
     text = [tokenizer.decode([token]) for token in tokenizer("the fox, a foxy den").input_ids]
     assert "".join(text[place] for place in places).replace(" ", "") == "foxden"
 
 
 def test_the_cast_says_who_is_in_which_image() -> None:
-    cast = cast_of(unit_of(("Fox",), ("Bear", "Fox"), (), references=("Bear",)), tiny_tokenizer())
+    unit = unit_of(("Fox",), ("Bear", "Fox"), (), references=("Bear",))
+    cast = cast_of(unit, chunks_of(unit), tiny_tokenizer())
     assert (cast.of_references, cast.num_characters) == ((1,), 2)
     assert cast.present == ((1,), (0,), (1, 0), ())
     assert cast.words.shape == (4, 77, 3)
@@ -256,7 +257,35 @@ def test_the_cast_says_who_is_in_which_image() -> None:
 
 
 def test_a_story_that_names_nobody_has_one_character_in_all_panels() -> None:
-    assert cast_of(unit_of((), ()), tiny_tokenizer()).present == ((0,), (0,))
+    unit = unit_of((), ())
+    assert cast_of(unit, chunks_of(unit), tiny_tokenizer()).present == ((0,), (0,))
+
+
+def test_words_of_a_long_prompt_are_found_in_all_of_its_chunks() -> None:
+    unit, tokenizer = unit_of(("Fox",), ("Bear",)), tiny_tokenizer()
+    cast = cast_of(unit, [["a house", "the fox"], ["a bear", "a bear"]], tokenizer)
+    assert cast.words.shape == (2, 2 * 77, 3)
+    starts = cast.words[:, :, 0].nonzero().tolist()
+    assert starts == [[0, 0], [0, 77], [1, 0], [1, 77]]
+    assert cast.words[0, :77, 1].sum() == 0
+    assert cast.words[0, 77:, 1].sum() == pytest.approx(1)
+    assert cast.words[1, :77, 2].sum() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_subjects_are_seen_in_long_prompts_and_in_words_with_weights(
+    pipelines: dict[Family, Any], family: Family
+) -> None:
+    """Their texts are encoded in chunks, and the map has the tokens of all of them."""
+    unit = unit_of(*FOUR)
+    long = f"the (fox:1.3) and the bear {'far away ' * 30}"
+    panels = tuple(replace(panel, prompt=long) for panel in unit.panels)
+    pictures = denoise(pipelines[family], story_of(4), config_of(), replace(unit, panels=panels))
+    assert pictures.isfinite().all()
+
+
+def chunks_of(unit: KeyframesUnit) -> list[list[str]]:
+    return [[panel.prompt] for panel in unit.panels]
 
 
 def config_of(consistency: dict[str, Any] | None = None, **options: Any) -> KeyframesConfig:
@@ -287,7 +316,9 @@ def prepared(
     prompts = [""] * len(unit.reference_images) + [panel.prompt for panel in unit.panels]
     embeds = encode_prompts(pipeline, prompts, ["bad"] * len(prompts))
     denoiser = Denoiser(pipeline.unet, scheduler, attention, config)
-    return denoiser, embeds, cast_of(unit, pipeline.tokenizer)
+    texts = [panel.prompt for panel in unit.panels]
+    chunks = prompt_chunks(pipeline, texts, ["bad"] * len(prompts))
+    return denoiser, embeds, cast_of(unit, chunks, pipeline.tokenizer)
 
 
 FOUR = (("Fox",), ("Fox", "Bear"), (), ("Bear",))
