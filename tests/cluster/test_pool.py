@@ -25,12 +25,11 @@ from storyreel.stages.output.commits import (
     last_attempt,
     read_attempts,
     read_commit,
-    read_failure,
-    read_progress,
 )
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure, File
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 from tests.cluster.processes import is_alive
 from tests.cluster.toys import (
     CopyStage,
@@ -46,6 +45,12 @@ from tests.cluster.toys import (
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 SHARD = Shard(index=0, count=1)
+
+
+def records(folder: Path) -> UnitRecords:
+    """The records of the units of these tests."""
+    return UnitRecords.find(Output(str(folder)), "copies", SHARD)
+
 
 LONG_S = 120.0
 """Time in which all must happen that a test waits for, on the busiest machine."""
@@ -118,9 +123,7 @@ def test_the_commit_is_on_disk_before_the_future_resolves(tmp_path: Path) -> Non
     with open_pool(tmp_path) as pool:
         future = send(pool, "story")
         there: list[frozenset[str]] = []
-        future.add_done_callback(
-            lambda _: there.append(read_progress(Output(str(tmp_path)), "copies", SHARD).done)
-        )
+        future.add_done_callback(lambda _: there.append(records(tmp_path).done))
         future.result(LONG_S)
     assert there == [{"story"}]
 
@@ -159,8 +162,8 @@ def test_a_unit_that_kills_every_worker_is_given_up_and_harms_no_neighbour(tmp_p
     assert failure.worker.startswith("toys-")
     assert len({call.read_text() for call in calls(tmp_path, "p")}) == 3
     assert not any(isinstance(result, Failure) for result in results)
-    assert read_failure(Output(str(tmp_path)), "copies", SHARD, "p") == failure
-    assert read_progress(Output(str(tmp_path)), "copies", SHARD).failed == {"p"}
+    assert records(tmp_path).failure("p") == failure
+    assert records(tmp_path).failed == {"p"}
 
 
 def test_bad_input_is_not_tried_again(tmp_path: Path) -> None:
@@ -403,7 +406,7 @@ def test_a_worker_that_fails_different_units_is_replaced(tmp_path: Path) -> None
             send(pool, name, "memory").result(LONG_S)
     workers = [calls(tmp_path, name)[0].read_text() for name in "abcd"]
     assert workers[0] == workers[1] == workers[2] != workers[3]
-    assert read_failure(Output(str(tmp_path)), "copies", SHARD, "a").error_class == "out_of_memory"
+    assert records(tmp_path).failure("a").error_class == "out_of_memory"
 
 
 def test_stages_that_cannot_be_loaded_end_the_pool_with_the_reason(tmp_path: Path) -> None:
@@ -414,7 +417,7 @@ def test_stages_that_cannot_be_loaded_end_the_pool_with_the_reason(tmp_path: Pat
                 future.result(LONG_S)
         with pytest.raises(PoolEndedError, match=r"no file named model\.safetensors"):
             send(pool, "late").result(1)
-    assert not read_progress(Output(str(tmp_path)), "copies", SHARD).failed
+    assert not records(tmp_path).failed
 
 
 def test_failures_to_load_do_not_end_a_pool_while_another_actor_loads(tmp_path: Path) -> None:
@@ -471,7 +474,7 @@ def test_an_attempt_is_on_disk_while_its_unit_runs(tmp_path: Path) -> None:
         wait_for(lambda: calls(tmp_path, "story"))
         assert wait_for(lambda: recorded_attempts(tmp_path, "story")) == 2
         future.result(LONG_S)
-    assert not read_progress(Output(str(tmp_path)), "copies", SHARD).attempted
+    assert not records(tmp_path).attempted
 
 
 def test_a_unit_that_took_three_runs_down_is_given_up_untried(tmp_path: Path) -> None:

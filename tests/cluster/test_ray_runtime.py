@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from storyreel.cluster.config import ClusterConfig
 from storyreel.cluster.ray_runtime import connected
-from storyreel.stages.output.commits import UnitId, read_attempts, read_progress
+from storyreel.stages.output.commits import UnitId, read_attempts
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 from tests.cluster.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ from storyreel.cluster.work import Work
 from storyreel.stages.output.commits import UnitId
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.storage import Output
+from storyreel.stages.output.unit_records import UnitRecords
 from tests.cluster.toys import CopyStage, Order
 
 url = sys.argv[1]
@@ -74,7 +76,7 @@ def test_a_killed_command_leaves_the_attempt_on_disk_and_no_worker(tmp_path: Pat
     (worker,) = (int(call.read_text()) for call in called.iterdir())
     wait_until(lambda: not is_alive(worker), seconds=20)
     shard = Shard(index=0, count=1)
-    assert read_progress(Output(str(output)), "copies", shard).attempted == {"story": 1}
+    assert UnitRecords.find(Output(str(output)), "copies", shard).attempted == {"story": 1}
     unit = UnitId(stage="copies", shard=shard, story_id="story")
     assert read_attempts(Output(str(output)), unit, 1) == 1
     assert token.stat().st_mode & 0o777 == 0o600

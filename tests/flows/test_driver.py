@@ -70,7 +70,7 @@ def test_storyboard_splits_without_a_model_in_its_process(splitter: str, tmp_pat
     chat = {"model.path": save_tiny_chat(tmp_path / "chat"), "max_new_tokens": 60}
     settings = [f"prompts.chat.{key}={value}" for key, value in chat.items()]
     options = [word for s in settings for word in ("--set", s)] if splitter == "chat" else []
-    *rows, imported = run_watched("storyboard", str(stories), *options)
+    *rows, imported = run_watched("storyboard", str(stories), "--jsonl", *options)
     assert imported == "imported: []"
     (board,) = map(json.loads, rows)
     assert len(board["panels"]) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from storyreel.stages.films.config import FilmsConfig
 from storyreel.stages.output.copies import plain_name
 from storyreel.stages.output.manifests import read_manifests
 from storyreel.stages.output.records import Clip, Failure, Film, Keyframe, Panel, Shot
@@ -30,6 +31,9 @@ def pictures(output: Path) -> dict[str, str]:
     return {plain_name(path): whole[path] for path in whole if path.startswith(kinds)}
 
 
+STILL_S = FilmsConfig().still_s
+
+
 def test_every_story_becomes_one_film_that_decodes_to_what_its_clips_say(rendered: Path) -> None:
     output = Output(str(rendered))
     clips = list(read_manifests(output, "clips", Clip))
@@ -37,7 +41,8 @@ def test_every_story_becomes_one_film_that_decodes_to_what_its_clips_say(rendere
     assert sorted(film.story_id for film in films) == ["bear", "fox", "zoe"]
     for film in films:
         of_story = [clip.num_frames - 1 for clip in clips if clip.story_id == film.story_id]
-        assert check_film(rendered / film.path) == film.num_frames == 1 + sum(of_story)
+        stands = round(film.fps * STILL_S)  # its last picture
+        assert check_film(rendered / film.path) == film.num_frames == sum(of_story) + stands
 
 
 def test_every_panel_has_its_keyframe_and_every_pair_its_clip(rendered: Path) -> None:
