@@ -8,6 +8,7 @@ English; of other languages only the signs of quotations and the limits of words
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 
 from storyreel.stages.input.lexicon import is_known_noun, is_noun, is_verb, tag_of, word_set
 
@@ -15,6 +16,8 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _SENTENCE_END = re.compile(r"[.!?;:\n]")
 _NEXT_WORDS = 3
+_LETTERS_BEFORE = 80
+"""Letters before a name that say whether it is shown; more of them would take more time."""
 QUOTATION = re.compile(r"\"[^\"]*(?:\"|$)|\u201c[^\u201d]*(?:\u201d|$)|\u00ab[^\u00bb]*\u00bb")
 """Words that somebody speaks."""
 
@@ -109,9 +112,10 @@ class Place:
 
     @property
     def before(self) -> str:
-        """The words of the same sentence before it."""
-        ends = list(_SENTENCE_END.finditer(self.text, max(0, self.start - 200), self.start))
-        return self.text[ends[-1].end() if ends else max(0, self.start - 200) : self.start]
+        """The last words of the same sentence before it."""
+        first = max(0, self.start - _LETTERS_BEFORE)
+        ends = list(_SENTENCE_END.finditer(self.text, first, self.start))
+        return self.text[ends[-1].end() if ends else first : self.start]
 
     @property
     def after(self) -> str:
@@ -159,7 +163,13 @@ def is_shown(place: Place) -> bool:
         return shows_owner(after[owned.end() :])
     if _ABSENT_AFTER.match(after) is not None:
         return False
-    return _ABSENT_BEFORE.search(place.before) is None
+    return not _makes_absent(place.before)
+
+
+@lru_cache(maxsize=4096)
+def _makes_absent(before: str) -> bool:
+    """True if who is named behind these words is missed or spoken of: "without", "thought of"."""
+    return _ABSENT_BEFORE.search(before) is not None
 
 
 def shows_owner(owned: str) -> bool:
