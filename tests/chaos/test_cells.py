@@ -83,6 +83,13 @@ REPEATED = {"exception", "exit", "kill the actor"}
 """What may happen twice to a unit; the third attempt is its last."""
 
 
+def check_each_unit_once(scene: Scene, undisturbed: Scene) -> None:
+    """The oracle of a cell in which no unit was tried twice."""
+    assert scene.wait() == 0, scene.log()
+    scene.check(undisturbed)
+    assert set(scene.attempts().values()) == {1}, scene.log()
+
+
 def check_blame(scene: Scene, undisturbed: Scene, trouble: Trouble, attempts: int) -> None:
     """The oracle of a cell in which one unit was tried several times, and no other twice."""
     scene.check(undisturbed)
@@ -196,9 +203,7 @@ def test_a_full_disk_pauses_the_job_and_blames_nobody(
         wait_until(lambda: time.monotonic() > full_until, "some time with a full disk", scene)
         assert len(scene.attempts()) <= units + sum(NUM_ACTORS.values())
         (disk / "ballast").unlink()
-        assert scene.wait() == 0, scene.log()
-        scene.check(undisturbed)
-        assert set(scene.attempts().values()) == {1}, scene.log()
+        check_each_unit_once(scene, undisturbed)
 
 
 def damage(path: Path, dice: random.Random) -> None:
@@ -264,21 +269,20 @@ def two_nodes(cluster: Cluster) -> Iterator[list[psutil.Process]]:
 LARGE = NUM_CPUS + 1
 """CPUs that an actor asks for which does not fit on the cluster's first node."""
 
+ON_LARGE_NODES = (*SETTINGS, *(f"pools.{pool}.num_cpus={LARGE}" for pool in NUM_ACTORS))
+
 
 @cells("lose the node")
 def test_a_lost_node_costs_no_unit_an_attempt(
     scene: Scene, undisturbed: Scene, two_nodes: list[psutil.Process], stage: str
 ) -> None:
-    needs = (f"pools.{pool}.num_cpus={LARGE}" for pool in NUM_ACTORS)
-    scene.settings = (*SETTINGS, *needs)
+    scene.settings = ON_LARGE_NODES
     plan(scene, undisturbed, "stand", stage, "lose the node")
     scene.start()
     actor = psutil.Process(pid_of(scene.standing()))
     (node,) = set(actor.parents()) & set(two_nodes)
     kill(node)
-    assert scene.wait() == 0, scene.log()
-    scene.check(undisturbed)
-    assert set(scene.attempts().values()) == {1}, scene.log()
+    check_each_unit_once(scene, undisturbed)
 
 
 @cells("restart Prefect")
@@ -293,9 +297,7 @@ def test_a_restart_of_the_prefect_server_does_not_touch_the_render(
     scene.release()
     wait_until(lambda: len(scene.attempts()) > units, "more units", scene)
     prefect_server.start()
-    assert scene.wait() == 0, scene.log()
-    scene.check(undisturbed)
-    assert set(scene.attempts().values()) == {1}, scene.log()
+    check_each_unit_once(scene, undisturbed)
 
 
 @cells("lose Prefect")
@@ -309,9 +311,7 @@ def test_a_prefect_server_that_is_gone_for_good_costs_nothing_but_the_view(
     prefect_server.kill()
     try:
         scene.release()
-        assert scene.wait() == 0, scene.log()
-        scene.check(undisturbed)
-        assert set(scene.attempts().values()) == {1}, scene.log()
+        check_each_unit_once(scene, undisturbed)
     finally:
         prefect_server.start()
 
@@ -321,8 +321,7 @@ def test_a_node_that_comes_back_late_overwrites_nothing(
     scene: Scene, undisturbed: Scene, two_nodes: list[psutil.Process], stage: str
 ) -> None:
     """As after a cut of its link: what its workers had begun is done elsewhere meanwhile."""
-    needs = (f"pools.{pool}.num_cpus={LARGE}" for pool in NUM_ACTORS)
-    scene.settings = (*SETTINGS, *needs)
+    scene.settings = ON_LARGE_NODES
     trouble = plan(scene, undisturbed, "stand", stage, "freeze the node")
     scene.start()
     actor = psutil.Process(pid_of(scene.standing()))
@@ -354,9 +353,7 @@ def test_a_command_with_other_settings_is_refused_and_disturbs_nothing(
     with pytest.raises(LockedError, match="is held by"):
         open_job(Output(str(scene.output)), str(scene.stories), other, replace=True)
     scene.release()
-    assert scene.wait() == 0, scene.log()
-    scene.check(undisturbed)
-    assert set(scene.attempts().values()) == {1}, scene.log()
+    check_each_unit_once(scene, undisturbed)
 
 
 @cells("stray files")

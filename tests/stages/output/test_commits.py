@@ -12,7 +12,7 @@ from storyreel.stages.output.commits import (
     read_commit,
 )
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure, Shot, ShotKind
+from storyreel.stages.output.records import Shot, ShotKind
 from storyreel.stages.output.storage import Output
 
 SHARD = Shard(index=3, count=64)
@@ -24,17 +24,6 @@ SHOT = Shot(
     negative_prompt="",
     seed=2**63 - 1,
     num_frames=16,
-)
-FAILURE = Failure(
-    story_id="fox",
-    stage="motion",
-    unit_id="fox.0001",
-    error_class="timeout",
-    message="no answer",
-    attempts=3,
-    worker="render-1",
-    source_file="",
-    source_row=0,
 )
 
 
