@@ -16,14 +16,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.timeline import read_work
 from storyreel.cluster.crew import environment
+from storyreel.cluster.work import Work
 from storyreel.flows.job.config import RenderConfig, load_config
 from storyreel.flows.job.job import Job, open_job, read_job
 from storyreel.flows.run.render import run_render
 from storyreel.flows.run.shards import stages_of
+from storyreel.stages.hardware import hardware_class
+from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.storage import Output
+from storyreel.stages.units import Stage
 
 RENDER_STAGES = ("keyframes", "motion")
 
@@ -69,10 +74,20 @@ def run_bare(job: Job, config: RenderConfig) -> float:
         for stage in stages_of(job, shard, config):
             name = stage.spec.name
             start = time.perf_counter()
-            made = [stages[name](work.argument) for work in stage.units()]
-            stage.seal([record for records in made for record in records])
+            stage.seal({work.unit.name: _done(stages[name], work) for work in stage.units()})
             seconds += time.perf_counter() - start if name in RENDER_STAGES else 0.0
     return seconds
+
+
+def _done(stage: Stage, work: Work) -> Commit[Any]:
+    return Commit(
+        records=stage(work.argument),
+        attempts=1,
+        worker="bare",
+        seconds=0.0,
+        hardware=hardware_class(),
+        fingerprint=work.fingerprint,
+    )
 
 
 def _bare_in_its_own_process(output: Path, num_threads: int) -> float:

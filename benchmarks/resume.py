@@ -88,18 +88,17 @@ class _Runner:
         if index is not None and index % 2 and not self._all_shots:
             done.cancel()
             return done
-        records = self._records(work.argument)
+        made = Commit(
+            records=self._records(work.argument),
+            attempts=1,
+            worker="render-0@node",
+            seconds=1.0,
+            hardware="cpu",
+            fingerprint=work.fingerprint,
+        )
         if index is not None and not self._all_shots:
-            made = Commit(
-                records=records,
-                attempts=1,
-                worker="render-0@node",
-                seconds=1.0,
-                hardware="cpu",
-                fingerprint=work.fingerprint,
-            )
             commit(self._output, work.unit, made, work.record)
-        done.set_result(records)
+        done.set_result(made)
         return done
 
     def _records(self, unit: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from storyreel.cluster.places import Places
 from storyreel.cluster.queue import Entry
 from storyreel.cluster.scheduler import Callbacks, Scheduler
 from storyreel.cluster.work import Work
+from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
 from storyreel.stages.units import StageFactory
@@ -83,7 +84,7 @@ class Pool:
         )
         self._thread.start()
 
-    def submit(self, work: Work, *, priority: tuple[int, ...]) -> Future[tuple[Any, ...] | Failure]:
+    def submit(self, work: Work, *, priority: tuple[int, ...]) -> Future[Commit[Any] | Failure]:
         """Put a unit in the queue; may be called from any thread.
 
         Args:
@@ -91,11 +92,11 @@ class Pool:
             priority: the smallest goes first; equals in the order they came.
 
         Returns:
-            Resolves with the unit's records once it is committed, or with its `Failure`; raises
+            Resolves with the unit's commit record, or with its `Failure`; raises
             `PoolEndedError` if the pool ends first, and is cancelled if the pool is closed.
         """
         assert work.unit.stage in self._stages, work.unit
-        future: Future[tuple[Any, ...] | Failure] = Future()
+        future: Future[Commit[Any] | Failure] = Future()
         key = (priority, next(self._order))
         self._scheduler.post(Entry(work=work, key=key, future=future, attempts=work.attempts))
         return future

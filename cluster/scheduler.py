@@ -22,9 +22,10 @@ from storyreel.cluster.errors import (
     describe,
 )
 from storyreel.cluster.queue import Entry, Queue
-from storyreel.cluster.work import Done, Loaded, Problem
+from storyreel.cluster.work import Loaded, Problem
 from storyreel.stages.heartbeat import Pulse
 from storyreel.stages.output.commits import (
+    Commit,
     commit_failure,
     excuse_attempt,
     last_attempt,
@@ -276,20 +277,20 @@ class Scheduler:
             logger.warning("%s: died idle: %s", member.label, result.message)
             self._crew.remove(member)
 
-    def _ran(self, member: Member, result: Done | Problem) -> None:
-        if isinstance(result, Done):
+    def _ran(self, member: Member, result: Commit[Any] | Problem) -> None:
+        if isinstance(result, Commit):
             self._done(member, result)
         else:
             self._failed(member, result)
         if not member.alive and member in self._crew:
             self._crew.remove(member)
 
-    def _done(self, member: Member, done: Done) -> None:
+    def _done(self, member: Member, made: Commit[Any]) -> None:
         entry = self._crew.take(member)
         for node in entry.failed_nodes - {member.node}:
             self._crew.nodes.strike(node, str(entry.work.unit))
-        self._callbacks.measured(entry.work.unit.stage, done.seconds)
-        self._resolve(entry, done.records)
+        self._callbacks.measured(entry.work.unit.stage, made.seconds)
+        self._resolve(entry, made)
 
     def _failed(self, member: Member, problem: Problem) -> None:
         entry = self._crew.take(member)
@@ -357,7 +358,7 @@ class Scheduler:
                 f" than the allowed {limit:.0%}; the last, {last.unit_id}: {last.message}"
             )
 
-    def _resolve(self, entry: Entry, result: tuple[Any, ...] | Failure) -> None:
+    def _resolve(self, entry: Entry, result: Commit[Any] | Failure) -> None:
         self._num_over += 1
         self._open.remove(entry)
         if entry.future.set_running_or_notify_cancel():

@@ -1,4 +1,4 @@
-"""The messages between a pool and its workers: a unit of work and its result."""
+"""The messages between a pool and its workers; a unit that succeeds is answered by its commit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,14 +38,6 @@ class Loaded:
 
     label: str
     environment: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """A unit that is committed: its records, and the seconds that its stage took."""
-
-    records: tuple[Any, ...]
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

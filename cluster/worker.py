@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import ray
 
 from storyreel.cluster.errors import ErrorClass, classify, describe
-from storyreel.cluster.work import Attempt, Done, Loaded, Problem, Work
+from storyreel.cluster.work import Attempt, Loaded, Problem, Work
 from storyreel.stages.hardware import environment_class, hardware_class
 from storyreel.stages.heartbeat import Pulse, followed
 from storyreel.stages.output.attempts import fail, finish
@@ -68,7 +68,7 @@ class Worker:
             return Problem(error_class=ErrorClass.MODEL_LOAD, message=describe(error))
         return Loaded(label=self._name, environment=environment_class())
 
-    def run(self, work: Work, attempt: Attempt) -> Done | Problem:
+    def run(self, work: Work, attempt: Attempt) -> Commit[Any] | Problem:
         """Do one unit and commit it.
 
         The attempt is recorded before the stage is called, so that a unit is known by it that takes
@@ -77,13 +77,12 @@ class Worker:
         try:
             # Steps count as heartbeats, so that a slow unit is told from one that hangs.
             with followed(self._pulse):
-                made = self._attempt(work, attempt)
+                return self._attempt(work, attempt)
         except Exception as error:  # the boundary of a unit: its failure is an answer, not an end
             logger.exception("%s: %s failed", self._name, work.unit)
             return Problem(error_class=classify(error), message=describe(error))
         finally:
             self._pulse.waits_for = ""
-        return Done(records=made.records, seconds=made.seconds)
 
     def _attempt(self, work: Work, attempt: Attempt) -> Commit[Any]:
         """Return the commit of a unit, which is another worker's if that one was faster."""
@@ -91,7 +90,7 @@ class Worker:
         begun = begin_attempt(self._output, work.unit, attempt.number)
         try:
             # Not before the attempt has a record: another worker might finish in between.
-            made = find_commit(self._output, work.unit, work.record)
+            made = None if begun.is_first else find_commit(self._output, work.unit, work.record)
             if made is None:
                 with published_as_copy(begun.record.copy):
                     made = self._make(work, attempt)

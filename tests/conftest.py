@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import fsspec
 import pytest
 from hypothesis import settings
 
+from benchmarks.object_store import ObjectStore, serving
 from storyreel.cluster.config import ClusterConfig
 from storyreel.cluster.ray_runtime import connected
 
@@ -35,6 +37,16 @@ def _start_patiently(stack: ExitStack) -> None:
         else:
             return
     raise ExceptionGroup("no local Ray", problems)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An S3 of its own, which `s3://films` is in."""
+    fsspec.filesystem("s3").clear_instance_cache()
+    with serving() as (store, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield store
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,13 @@ def commit_records(output: Path, stage: str = "*") -> dict[str, str]:
             continue  # they were packed meanwhile
 
 
+def open_attempts(output: Path) -> list[str]:
+    """Return the attempt records of units that have no commit record."""
+    done = {path.removesuffix(COMMITTED) for path in commit_records(output)}
+    paths = (str(path.relative_to(output)) for path in output.glob("units/*/*/*.attempt-*"))
+    return [path for path in paths if path.rpartition(".attempt-")[0] not in done]
+
+
 def replace_record(output: Path, path: str, content: str | None) -> None:
     """Change a packed record; `None` removes it."""
     pack = str(Path(path).parent / PACK)

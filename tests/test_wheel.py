@@ -39,6 +39,7 @@ def test_a_wheel_brings_its_types_its_configs_and_the_pocket_model(site: Path) -
     assert {"unet", "vae", "motion_adapter", "motion_predictor"} <= parts
 
 
+@pytest.mark.slow
 def test_it_renders_in_a_folder_whose_files_are_named_as_its_rooms(
     site: Path, tmp_path: Path
 ) -> None:

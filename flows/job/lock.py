@@ -108,7 +108,7 @@ class HeldOutput(Output):
         self._checked_at = time.monotonic()
 
     def _check_held_lately(self) -> None:
-        """Check it at most every `CHECK_S`: no file counts before its record, which is checked."""
+        """Check it at most every `CHECK_S`: nothing counts before its commit, which is checked."""
         if not 0 <= time.monotonic() - self._checked_at < CHECK_S:
             self.check_held()
 
@@ -119,7 +119,7 @@ class HeldOutput(Output):
 
     def publish_new(self, path: str, content: bytes) -> bool:
         """Publish `content` unless `path` exists; raises LockedError if the lock is lost."""
-        self.check_held()
+        self._check_held_lately()
         return super().publish_new(path, content)
 
     def publish_file(self, path: str, local: Path) -> File:

@@ -84,11 +84,6 @@ class StageMeter:
         """Store the hardware class of the workers with the rate."""
         self._hardware = hardware
 
-    @property
-    def knows_hardware(self) -> bool:
-        """True if `ran_on` was called in this run or an earlier one."""
-        return bool(self._hardware)
-
     def quantile(self, share: float) -> float | None:
         """The duration that this share of the recent units does not exceed, seconds."""
         if not self._recent:
@@ -133,11 +128,6 @@ class Meters:
         """Store the hardware class of the workers that run a stage."""
         with self._lock:
             self._meters[stage].ran_on(hardware)
-
-    def knows_hardware(self, stage: str) -> bool:
-        """True if the hardware class of the workers that run a stage is known."""
-        with self._lock:
-            return self._meters[stage].knows_hardware
 
     def quantile(self, stage: str, share: float) -> float | None:
         """The duration that this share of a stage's recent units does not exceed, seconds."""

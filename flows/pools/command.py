@@ -7,7 +7,7 @@ from storyreel.cluster.errors import ErrorClass, PoolEndedError
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.work import Work
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.commits import UnitId
+from storyreel.stages.output.commits import Commit, UnitId
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure
 
@@ -29,10 +29,10 @@ def run_units(pool: Pool, stage: str, shard: Shard, arguments: Mapping[str, Any]
     return [_only_record(future.result()) for future in futures]
 
 
-def _only_record(result: tuple[Any, ...] | Failure) -> Any:
+def _only_record(result: Commit[Any] | Failure) -> Any:
     if isinstance(result, Failure):
         message = f"{result.stage} {result.unit_id}: {result.message}"
         is_bad_input = result.error_class == ErrorClass.BAD_INPUT
         raise InputError(message) if is_bad_input else PoolEndedError(message)
-    (record,) = result
+    (record,) = result.records
     return record

@@ -16,7 +16,7 @@ from storyreel.flows.job.retention import remove_intermediates
 from storyreel.flows.run.monitor import Watched
 from storyreel.flows.run.shards import StageOfShard, render_stage, stages_of
 from storyreel.flows.views.progress import StageProgress
-from storyreel.stages.output.commits import Commit, UnitId, read_commit
+from storyreel.stages.output.commits import Commit, UnitId
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure
 
@@ -76,19 +76,17 @@ class JobRun:
         self._watched.tally.opened(stage, num_units, num_stories)
         get_run_logger().info("%s %s: %d units", stage.spec.name, stage.shard, num_units)
 
-    def ended(self, unit: UnitId, result: Any) -> None:
-        """Count a unit that has ended, with a tuple of records or with a `Failure`."""
+    def ended(self, unit: UnitId, result: Commit[Any] | Failure) -> None:
+        """Count a unit that has ended."""
         stage = unit.stage
         self._watched.tally.ended(stage, result)
-        self._progress.warn(result)
         if isinstance(result, Failure):
             why = f"{result.error_class}: {result.message}"
             attempts = f"given up after {result.attempts} attempts, the last on {result.worker}"
             get_run_logger().warning("%s: %s: %s", unit, attempts, why)
-        elif not self._watched.meters.knows_hardware(stage):
-            job = self._watched.job
-            made: Commit[Any] = read_commit(job.output, unit, job.stages[stage].record)
-            self._watched.meters.ran_on(stage, made.hardware)
+        else:
+            self._progress.warn(result.records)
+            self._watched.meters.ran_on(stage, result.hardware)
 
 
 @task(task_run_name="{stage_name} {shard}", cache_policy=NO_CACHE)

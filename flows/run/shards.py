@@ -4,7 +4,7 @@ A stage of a shard is sealed by its last manifest. Until then the commit records
 what is done; the units that are neither done nor given up are handed to a pool.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import remove_unrecorded
 from storyreel.flows.job.stage_table import FAILURES, ShardContext, StageSpec
-from storyreel.stages.output.commits import UnitId, read_attempts
+from storyreel.stages.output.commits import Commit, UnitId, read_attempts
 from storyreel.stages.output.manifests import Shard, manifest_path, write_manifest
 from storyreel.stages.output.records import Failure
 from storyreel.stages.output.unit_records import UnitRecords
@@ -58,14 +58,18 @@ class StageOfShard:
             for unit in self.spec.units(self.context)
         ]
 
-    def seal(self, records: Iterable[Any]) -> None:
-        """Write the manifests from the records of all units; the last stage writes the failures.
+    def seal(self, results: Mapping[str, Commit[Any] | Failure]) -> None:
+        """Write the manifests from the results of all units; the last stage writes the failures.
 
         A manifest that exists is complete, so the one that `is_sealed` looks for comes last. The
         records of the units are packed before, for nobody looks at a sealed stage again.
+
+        Args:
+            results: of each unit, by its name, the commit or failure record.
         """
-        made = list(records)
-        UnitRecords.find(self.context.output, self.spec.name, self.shard).pack()
+        UnitRecords.find(self.context.output, self.spec.name, self.shard).pack(results)
+        commits = [result for result in results.values() if isinstance(result, Commit)]
+        made = list(chain.from_iterable(one.records for one in commits))
         failures = self.context.failures() if self.is_last else []
         remove_unrecorded(self.context, failures)
         for manifest in self.spec.manifests:
@@ -97,14 +101,14 @@ def stages_of(job: Job, shard: Shard, config: RenderConfig) -> list[StageOfShard
 class UnitRunner(Protocol):
     """Runs the remaining units of a stage and receives their progress."""
 
-    def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Any]:
+    def submit(self, work: Work, priority: tuple[int, ...]) -> Future[Commit[Any] | Failure]:
         """Queue a unit; the future is cancelled if the run ends before the unit has started."""
 
     def opened(self, stage: StageOfShard, num_units: int) -> None:
         """Called when the number of units of a shard's stage is known."""
 
-    def ended(self, unit: UnitId, result: Any) -> None:
-        """Called when a unit has ended in this run, with its records or with a `Failure`."""
+    def ended(self, unit: UnitId, result: Commit[Any] | Failure) -> None:
+        """Called when a unit has ended in this run."""
 
 
 def render_stage(stage: StageOfShard, runner: UnitRunner) -> bool:
@@ -116,20 +120,21 @@ def render_stage(stage: StageOfShard, runner: UnitRunner) -> bool:
     units = stage.units()
     runner.opened(stage, len(units))
     try:
-        results = list(_results(stage, units, runner))
+        results = dict(_results(stage, units, runner))
     except CancelledError:
         return False
-    made = (result for result in results if not isinstance(result, Failure))
-    stage.seal(record for records in made for record in records)
+    stage.seal(results)
     return True
 
 
-def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iterator[Any]:
-    """The records, or the failure, of every unit; units that are left are submitted first."""
+def _results(
+    stage: StageOfShard, units: list[Work], runner: UnitRunner
+) -> Iterator[tuple[str, Commit[Any] | Failure]]:
+    """Yield the name and the result of every unit; units that are left are submitted first."""
     output, name = stage.context.output, stage.spec.name
     found = UnitRecords.find(output, name, stage.shard)
     later_first = -stage.context.stages.names.index(name)  # films before the next keyframes
-    submitted: dict[Future[Any], UnitId] = {}
+    submitted: dict[Future[Commit[Any] | Failure], UnitId] = {}
     for order, work in enumerate(units):
         unit = work.unit
         if unit.name not in found.ended:
@@ -137,18 +142,19 @@ def _results(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> Iter
             priority = (stage.shard.index, later_first, order)
             submitted[runner.submit(replace(work, attempts=attempts), priority)] = unit
     ended = [work.unit.name for work in units if work.unit.name in found.ended]
-    yield from found.map(partial(_ended_before, stage, found), ended)
+    before = found.map(partial(_ended_before, stage, found), ended)
+    yield from zip(ended, before, strict=True)
     for future in _as_done(submitted):
-        result = future.result()
-        runner.ended(submitted[future], result)
-        yield result
+        unit, result = submitted[future], future.result()
+        runner.ended(unit, result)
+        yield unit.name, result
 
 
-def _ended_before(stage: StageOfShard, found: UnitRecords, name: str) -> Any:
-    """Read the records, or the failure, of a unit that an earlier run has finished."""
+def _ended_before(stage: StageOfShard, found: UnitRecords, name: str) -> Commit[Any] | Failure:
+    """Read the result of a unit that an earlier run has finished."""
     if name in found.failed:
         return found.failure(name)
-    return found.commit(name, stage.spec.record, fingerprint=stage.context.fingerprint).records
+    return found.commit(name, stage.spec.record, fingerprint=stage.context.fingerprint)
 
 
 def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:

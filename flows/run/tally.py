@@ -11,6 +11,7 @@ from storyreel.flows.job.stage_table import UnitOf
 from storyreel.flows.job.status import Census, StageStatus
 from storyreel.flows.plans.rates import Meters
 from storyreel.flows.run.shards import StageOfShard
+from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.records import Failure
 
 PACE_S = 600.0
@@ -81,14 +82,14 @@ class Tally:
             with self._lock:
                 self._census.note_shots(stage.shard, num_units, num_stories)
 
-    def ended(self, stage: str, result: Any) -> None:
-        """Add a unit that has ended with a tuple of records, or with a `Failure`."""
+    def ended(self, stage: str, result: Commit[Any] | Failure) -> None:
+        """Add a unit that has ended."""
         with self._lock:
             if isinstance(result, Failure):
                 self._census.note_failure(result)
             else:
                 self._census.done[stage] += 1
-                self._meters.made(stage, result)
+                self._meters.made(stage, result.records)
 
     def took(self, stage: str, seconds: float) -> None:
         """Add the time of a unit that was committed now."""

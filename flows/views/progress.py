@@ -40,15 +40,15 @@ class StageProgress:
                 note=describe(status),
             )
 
-    def warn(self, result: Any) -> None:
+    def warn(self, records: tuple[Any, ...]) -> None:
         """Print how a user's text was changed; the panel manifests contain every such warning."""
-        if not isinstance(result, tuple) or not isinstance(result[0], Storyboard):
+        if not isinstance(records[0], Storyboard):
             return
-        panels = result[0].panels
+        panels = records[0].panels
         for warning in dict.fromkeys(w for panel in panels for w in panel.warnings):
             self._num_warnings += 1
             if self._num_warnings <= MAX_WARNINGS:
-                self._say(f"story {result[0].story_id}: {warning}")
+                self._say(f"story {records[0].story_id}: {warning}")
             elif self._num_warnings == MAX_WARNINGS + 1:
                 self._say("more such notes are in the column `warnings` of manifests/panels")
 

@@ -60,6 +60,11 @@ class Begun:
     number: int
     record: AttemptRecord
 
+    @property
+    def is_first(self) -> bool:
+        """True if nobody has begun the unit before, so that nobody can have committed it."""
+        return self.number == 1
+
 
 def begin(output: Output, unit: str, attempts: int) -> Begun:
     """Record that an attempt begins; two attempts never get the same record.
@@ -75,7 +80,7 @@ def begin(output: Output, unit: str, attempts: int) -> Begun:
             copy=_next_copy(output, unit, number),
             writer=ProcessId.current(),
         )
-        if output.publish_new(_path(unit, number), to_json(record)):
+        if output.publish_new(record_of(unit, number), to_json(record)):
             return Begun(unit=unit, number=number, record=record)
         number += 1
 
@@ -92,14 +97,17 @@ def _next_copy(output: Output, unit: str, number: int) -> int:
 def fail(output: Output, begun: Begun) -> None:
     """Record that an attempt of this process has failed."""
     content = to_json(replace(begun.record, failed=True))
-    output.publish(_path(begun.unit, begun.number), content)
+    output.publish(record_of(begun.unit, begun.number), content)
 
 
 def finish(output: Output, begun: Begun) -> None:
-    """Remove the attempt records of a unit that this process has committed."""
-    if begun.number > 1:
+    """Remove the attempt records of a unit that is committed, and that this process has tried.
+
+    That of a first attempt stays until the unit's records are packed: many go in one request then.
+    """
+    if not begun.is_first:
         settle(output, begun.unit, begun.number - 1)
-    output.remove(_path(begun.unit, begun.number))
+        output.remove(record_of(begun.unit, begun.number))
 
 
 def settle(output: Output, unit: str, last: int) -> None:
@@ -110,9 +118,9 @@ def settle(output: Output, unit: str, last: int) -> None:
     for number in range(last, 0, -1):
         record = _read(output, unit, number)
         if record is not None and record.is_over:
-            output.remove(_path(unit, number))
+            output.remove(record_of(unit, number))
         elif record is not None:
-            output.publish(_path(unit, number), to_json(replace(record, attempts=0)))
+            output.publish(record_of(unit, number), to_json(replace(record, attempts=0)))
     output.remove(f"{unit}{_OLD_SUFFIX}")
 
 
@@ -120,7 +128,7 @@ def excuse(output: Output, unit: str, last: int, attempts: int) -> None:
     """Let only `attempts` attempts count: the last one was ended by its pool."""
     if (record := _read(output, unit, last)) is not None:
         content = to_json(replace(record, attempts=attempts))
-        output.publish(_path(unit, last), content)
+        output.publish(record_of(unit, last), content)
 
 
 def last_attempts(names: Iterable[str]) -> dict[str, int]:
@@ -145,16 +153,17 @@ def count_attempts(output: Output, unit: str, last: int) -> int:
         InputError: it is damaged.
     """
     if last:
-        return output.read_record(_path(unit, last), AttemptRecord).attempts
+        return output.read_record(record_of(unit, last), AttemptRecord).attempts
     return output.read_record(f"{unit}{_OLD_SUFFIX}", _OldRecord).attempts
 
 
 def _read(output: Output, unit: str, number: int) -> AttemptRecord | None:
     try:
-        return output.read_record(_path(unit, number), AttemptRecord)
+        return output.read_record(record_of(unit, number), AttemptRecord)
     except FileNotFoundError:
         return None
 
 
-def _path(unit: str, number: int) -> str:
+def record_of(unit: str, number: int) -> str:
+    """Return the path of the record of an attempt of a unit, from 1."""
     return f"{unit}.attempt-{number:04d}.json"

@@ -89,6 +89,7 @@ def commit(output: Output, unit: UnitId, made: Commit[Any], record: type[R]) -> 
         The commit that counts.
     """
     paths = _paths(made)
+    output.check_held()
     if output.publish_new(_path(unit, COMMITTED), to_json(made)):
         for earlier in (earlier for path in paths for earlier in earlier_copies(path)):
             output.remove(earlier)
@@ -105,6 +106,7 @@ def _paths(made: Commit[Any]) -> set[str]:
 
 def commit_failure(output: Output, unit: UnitId, failure: Failure) -> None:
     """Record that a unit has failed for good; none of its attempts counts any more."""
+    output.check_held()
     output.publish(_path(unit, FAILED), to_json(failure))
     if (last := last_attempt(output, unit)) is not None:
         settle(output, _path(unit, ""), last)

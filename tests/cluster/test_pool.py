@@ -20,6 +20,7 @@ from storyreel.cluster.places import Places
 from storyreel.cluster.pool import Pool
 from storyreel.cluster.work import Work
 from storyreel.stages.output.commits import (
+    Commit,
     UnitId,
     commit_failure,
     last_attempt,
@@ -113,9 +114,9 @@ def test_every_unit_is_done_once_and_its_commit_says_what_its_future_says(tmp_pa
     with open_pool(tmp_path) as pool:
         results = [future.result(LONG_S) for future in send_all(pool, names)]
     output = Output(str(tmp_path))
-    for name, records in zip(names, results, strict=True):
-        assert read_commit(output, unit(name), File).records == records
-        assert output.read_checked(records[0]) == name.encode()
+    for name, made in zip(names, results, strict=True):
+        assert read_commit(output, unit(name), File) == made
+        assert output.read_checked(made.records[0]) == name.encode()
         assert len(calls(tmp_path, name)) == 1
 
 
@@ -184,7 +185,7 @@ def test_an_exception_is_tried_on_another_worker_and_its_message_bounded(tmp_pat
 
 def test_a_broken_gpu_context_costs_the_worker_and_not_the_unit(tmp_path: Path) -> None:
     with open_pool(tmp_path, num_actors=1) as pool:
-        assert isinstance(send(pool, "story", "fail once").result(LONG_S)[0], File)
+        assert isinstance(send(pool, "story", "fail once").result(LONG_S), Commit)
         send(pool, "next").result(LONG_S)
     broken, fresh = calls(tmp_path, "story")
     assert calls(tmp_path, "next")[0].read_text() == fresh.read_text() != broken.read_text()
@@ -193,12 +194,14 @@ def test_a_broken_gpu_context_costs_the_worker_and_not_the_unit(tmp_path: Path) 
 def test_a_hanging_unit_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
     with open_pool(tmp_path, unit_timeout_s=5, max_attempts=1) as pool:
         hanging, others = send(pool, "h", "hang"), send_all(pool, list("abc"))
-        assert all(isinstance(future.result(LONG_S)[0], File) for future in others)
+        assert all(isinstance(future.result(LONG_S), Commit) for future in others)
         failure = hanging.result(LONG_S)
     assert (failure.error_class, failure.message) == ("timeout", "no end after 5 s")
 
 
-@pytest.mark.parametrize("trouble", ["hang", "hang in C", "stop"])
+@pytest.mark.parametrize(
+    "trouble", ["hang in C", *(pytest.param(t, marks=pytest.mark.slow) for t in ("hang", "stop"))]
+)
 def test_a_unit_that_does_no_step_is_ended_and_its_process_with_it(
     tmp_path: Path, trouble: str
 ) -> None:
@@ -206,16 +209,17 @@ def test_a_unit_that_does_no_step_is_ended_and_its_process_with_it(
         failure = send(pool, "h", trouble).result(LONG_S)
         (call,) = calls(tmp_path, "h")
         wait_for(lambda: not is_alive(int(call.read_text())))
-        assert isinstance(send(pool, "next").result(LONG_S)[0], File)
+        assert isinstance(send(pool, "next").result(LONG_S), Commit)
     assert (failure.error_class, failure.message) == ("timeout", "no step for 4 s")
 
 
 def test_a_unit_that_is_slow_but_does_its_steps_is_left_alone(tmp_path: Path) -> None:
     with open_pool(tmp_path, step_timeout_s=8) as pool:
-        assert isinstance(send(pool, "slow", "steps").result(LONG_S)[0], File)
+        assert isinstance(send(pool, "slow", "steps").result(LONG_S), Commit)
     assert len(calls(tmp_path, "slow")) == 1
 
 
+@pytest.mark.slow
 def test_silence_does_not_count_while_the_pool_itself_waits_for_storage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +232,7 @@ def test_silence_does_not_count_while_the_pool_itself_waits_for_storage(
         working = send(pool, "working", "steps")
         wait_for(lambda: calls(tmp_path, "working"))
         assert isinstance(send(pool, "given-up", attempts=1).result(LONG_S), Failure)
-        assert isinstance(working.result(LONG_S)[0], File)
+        assert isinstance(working.result(LONG_S), Commit)
 
 
 def test_storage_that_was_waited_for_in_vain_is_not_waited_for_again(
@@ -251,29 +255,30 @@ def test_storage_that_was_waited_for_in_vain_is_not_waited_for_again(
     assert {PurePosixPath(path).name for path in tried} == {"given-up.failed.json"}
 
 
-@pytest.mark.parametrize("wait_s", [0.0, 1.0])
+@pytest.mark.parametrize("wait_s", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_worker_that_dies_idle_costs_no_unit_an_attempt(tmp_path: Path, wait_s: float) -> None:
     with open_pool(tmp_path, num_actors=1, max_attempts=1) as pool:
         send(pool, "before", "die idle").result(LONG_S)
         (call,) = calls(tmp_path, "before")
         wait_for(lambda: not is_alive(int(call.read_text())))
         time.sleep(wait_s)
-        assert isinstance(send(pool, "next").result(LONG_S)[0], File)
+        assert isinstance(send(pool, "next").result(LONG_S), Commit)
     assert read_commit(Output(str(tmp_path)), unit("next"), File).attempts == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_stopped_idle_costs_no_unit_an_attempt(tmp_path: Path) -> None:
     with open_pool(tmp_path, num_actors=1, max_attempts=1, step_timeout_s=4) as pool:
         send(pool, "before").result(LONG_S)
         (call,) = calls(tmp_path, "before")
         os.kill(int(call.read_text()), signal.SIGSTOP)
-        assert isinstance(send(pool, "next").result(LONG_S)[0], File)
+        assert isinstance(send(pool, "next").result(LONG_S), Commit)
     assert read_commit(Output(str(tmp_path)), unit("next"), File).attempts == 1
 
 
 def test_out_of_memory_is_tried_again_with_less_of_it_on_another_worker(tmp_path: Path) -> None:
     with open_pool(tmp_path) as pool:
-        (file,) = send(pool, "big", "memory when large").result(LONG_S)
+        (file,) = send(pool, "big", "memory when large").result(LONG_S).records
     assert file.path == "copies/bigsmaller.txt"
     assert read_commit(Output(str(tmp_path)), unit("big"), File).attempts == 2
     first, second = calls(tmp_path, "big")
@@ -299,7 +304,7 @@ def test_a_stage_that_is_not_admitted_waits_and_starts_no_worker(tmp_path: Path)
         wait_for(lambda: len(asked) >= 3)
         assert not (tmp_path / "calls").exists()
         opened.append(True)
-        assert isinstance(future.result(LONG_S)[0], File)
+        assert isinstance(future.result(LONG_S), Commit)
     assert set(asked) == {"copies"}
 
 
@@ -347,13 +352,13 @@ def test_a_pool_grows_and_shrinks_and_what_is_in_flight_goes_on(tmp_path: Path) 
         running = send(pool, "run-0", "slower")
         wait_for(lambda: calls(tmp_path, "run-0"))
         pool.resize(0)
-        assert isinstance(running.result(LONG_S)[0], File)
+        assert isinstance(running.result(LONG_S), Commit)
         wait_for(lambda: not any(is_alive(int(pid)) for pid in workers("two") | workers("run")))
         held = send(pool, "late-0")
         time.sleep(1)
         assert not held.done()
         pool.resize(1)
-        assert isinstance(held.result(LONG_S)[0], File)
+        assert isinstance(held.result(LONG_S), Commit)
     assert len(workers("one")) == len(workers("late")) == 1
 
 
@@ -362,7 +367,7 @@ def test_actors_that_find_no_place_wait_for_it_and_the_others_work(
 ) -> None:
     with open_pool(tmp_path, num_actors=6, num_cpus=2.0, load_timeout_s=4) as pool:
         futures = [send(pool, f"story-{i}", "slower") for i in range(6)]
-        assert all(isinstance(future.result(LONG_S)[0], File) for future in futures)
+        assert all(isinstance(future.result(LONG_S), Commit) for future in futures)
     assert "cannot load" not in caplog.text
 
 
@@ -375,7 +380,7 @@ def test_a_pool_for_whose_actors_there_is_never_a_place_ends(tmp_path: Path) -> 
         wait_for(lambda: calls(tmp_path, "holder"))
         with pytest.raises(PoolEndedError, match=r"no actor found a place in 2 s: .*'CPU': 1"):
             send(second, "waiting").result(LONG_S)
-        assert isinstance(holder.result(LONG_S)[0], File)
+        assert isinstance(holder.result(LONG_S), Commit)
 
 
 @pytest.mark.parametrize("trouble", ["", pytest.param("slower", marks=pytest.mark.slow)])
@@ -396,8 +401,8 @@ def test_a_pool_whose_only_actor_dies_gets_a_place_again_on_a_full_machine(
         os.kill(int(call.read_text()), signal.SIGKILL)
         wait_for(lambda: not is_alive(int(call.read_text())))
         time.sleep(1)  # one of the large pool's waiting actors gets the place
-        assert isinstance(send(small, "second").result(LONG_S)[0], File)
-        assert all(isinstance(future.result(LONG_S)[0], File) for future in busy)
+        assert isinstance(send(small, "second").result(LONG_S), Commit)
+        assert all(isinstance(future.result(LONG_S), Commit) for future in busy)
 
 
 def test_a_worker_that_fails_different_units_is_replaced(tmp_path: Path) -> None:
@@ -420,13 +425,15 @@ def test_stages_that_cannot_be_loaded_end_the_pool_with_the_reason(tmp_path: Pat
     assert not records(tmp_path).failed
 
 
+@pytest.mark.slow
 def test_failures_to_load_do_not_end_a_pool_while_another_actor_loads(tmp_path: Path) -> None:
     stage = partial(LoadedOnceStage, output_url=str(tmp_path))
     with open_pool(tmp_path, num_actors=4, stage=stage) as pool:
         futures = send_all(pool, list("abcd"))
-        assert all(isinstance(future.result(LONG_S)[0], File) for future in futures)
+        assert all(isinstance(future.result(LONG_S), Commit) for future in futures)
 
 
+@pytest.mark.slow
 def test_actors_that_hang_while_others_fail_to_load_keep_no_pool_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,16 +446,17 @@ def test_actors_that_hang_while_others_fail_to_load_keep_no_pool_alive(
         send_all(pool, list("abcd"))[0].result(LONG_S)
 
 
+@pytest.mark.slow
 def test_actors_that_die_before_they_have_a_place_leave_the_others_at_work(tmp_path: Path) -> None:
     with open_pool(tmp_path, stage=InstalledOnce(output_url=str(tmp_path))) as pool:
         futures = [send(pool, "first", "failures"), *send_all(pool, list("ab"))]
-        assert all(isinstance(future.result(LONG_S)[0], File) for future in futures)
+        assert all(isinstance(future.result(LONG_S), Commit) for future in futures)
 
 
 def test_a_worker_that_cannot_load_once_is_started_again(tmp_path: Path) -> None:
     stage = partial(FlakyLoadStage, output_url=str(tmp_path))
     with open_pool(tmp_path, num_actors=1, stage=stage) as pool:
-        assert isinstance(send(pool, "story").result(LONG_S)[0], File)
+        assert isinstance(send(pool, "story").result(LONG_S), Commit)
 
 
 @pytest.mark.parametrize("num_cpus", [0.5, 2.0])
@@ -464,7 +472,7 @@ def test_the_number_of_actors_changes_no_record(tmp_path: Path) -> None:
     for num_actors in (1, 2):
         (output := tmp_path / str(num_actors)).mkdir()
         with open_pool(output, num_actors=num_actors, num_cpus=0.5) as pool:
-            made.append([future.result(LONG_S) for future in send_all(pool, list("abcdef"))])
+            made.append([f.result(LONG_S).records for f in send_all(pool, list("abcdef"))])
     assert made[0] == made[1]
 
 
@@ -522,7 +530,7 @@ def test_units_that_earlier_runs_ended_with_go_one_at_a_time(tmp_path: Path) -> 
     """Else the one that ends every run would take those along that are always beside it."""
     with open_pool(tmp_path) as pool:
         suspects = [send(pool, f"suspect-{n}", "slow", attempts=2) for n in range(2)]
-        assert all(isinstance(future.result(LONG_S), tuple) for future in suspects)
+        assert all(isinstance(future.result(LONG_S), Commit) for future in suspects)
     (first,), (second,) = (calls(tmp_path, f"suspect-{n}") for n in range(2))
     first_done = (tmp_path / "copies" / "suspect-0.txt").stat().st_mtime_ns
     assert second.stat().st_mtime_ns >= first_done, first

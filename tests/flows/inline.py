@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.simulated import stage_table
-from storyreel.cluster.work import Work
+from storyreel.cluster.work import Attempt, Work
+from storyreel.cluster.worker import Worker
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import Job, open_job, read_config, read_job
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.run.shards import render_stage, stages_of
-from storyreel.stages.output.commits import Commit, commit, commit_failure
+from storyreel.stages.output.commits import Commit, commit_failure
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
@@ -58,7 +59,9 @@ class InlineRunner:
         self._config = read_config(job.output)
         self._fails = fails
         url = job.output.url
-        self._stages = {spec.name: spec.factory(url, self._config)() for spec in job.stages}
+        factories = {spec.name: spec.factory(url, self._config) for spec in job.stages}
+        self._worker = Worker(name="inline", stages=factories, output=job.output)
+        self._worker.load()
         self.tried: list[str] = []
 
     def render(self, shard: Shard) -> None:
@@ -76,17 +79,9 @@ class InlineRunner:
             commit_failure(self._job.output, work.unit, failure)
             done.set_result(failure)
             return done
-        records = self._stages[work.unit.stage](work.argument)
-        made = Commit(
-            records=records,
-            attempts=1,
-            worker="inline",
-            seconds=0.1,
-            hardware="none",
-            fingerprint=work.fingerprint,
-        )
-        commit(self._job.output, work.unit, made, work.record)
-        done.set_result(records)
+        made = self._worker.run(work, Attempt(number=work.attempts + 1))
+        assert isinstance(made, Commit), made
+        done.set_result(made)
         return done
 
     def opened(self, stage: Any, num_units: int) -> None:

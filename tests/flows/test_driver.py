@@ -52,6 +52,7 @@ def test_the_flow_is_started_without_loading_torch() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_evaluate_scores_in_an_actor(tmp_path: Path) -> None:
     output = Output(str(tmp_path / "job"))
     lay_out(output, tmp_path, 2)
@@ -62,7 +63,7 @@ def test_evaluate_scores_in_an_actor(tmp_path: Path) -> None:
     assert output.names("scoring") == ["lock"]
 
 
-@pytest.mark.parametrize("splitter", ["rules", "chat"])
+@pytest.mark.parametrize("splitter", ["rules", pytest.param("chat", marks=pytest.mark.slow)])
 def test_storyboard_splits_without_a_model_in_its_process(splitter: str, tmp_path: Path) -> None:
     stories = tmp_path / "stories.jsonl"
     row = {"story_id": "ann", "text": "Ann runs in the park. She sits on the bench."}

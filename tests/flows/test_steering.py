@@ -23,7 +23,7 @@ from storyreel.stages.output.records import Film
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import wait_until
 from tests.flows.simulation import NUM_STORIES, Simulation, end_of
-from tests.records import commit_records
+from tests.records import commit_records, open_attempts
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -59,7 +59,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
     paused_at = simulation.commits()
     time.sleep(2)
     assert simulation.commits() == paused_at
-    assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
+    assert not open_attempts(simulation.output)
 
     simulation.ask("set", "--priority", "9", "--limit", "render=1", "--limit", "assembly=1")
     simulation.ask("resume")
@@ -72,7 +72,7 @@ def test_pause_resume_limits_and_both_cancels_lose_nothing(simulation: Simulatio
     assert end_of(first).startswith("CANCELLED|Cancelled|")
     drained = simulation.commits()
     assert paused_at.items() <= drained.items()
-    assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
+    assert not open_attempts(simulation.output)
 
     simulation.ask("set", "--limit", "render=2")
     second = simulation.start()
@@ -99,7 +99,7 @@ def test_a_window_that_closes_in_the_middle_cuts_no_unit_and_the_next_night_goes
     told = end_of(first)
     assert told.startswith("COMPLETED|CarriedOver|"), told
     assert "stories carried over; the window opens 2026-01-11 22:00 UTC" in told
-    assert not list(simulation.output.glob("units/*/*/*.attempt-*"))
+    assert not open_attempts(simulation.output)
     morning = float((simulation.folder / "morning").read_text())
     clips = [json.loads(clip) for clip in commit_records(simulation.output, "motion").values()]
     assert clips
@@ -118,6 +118,7 @@ def test_a_window_that_closes_in_the_middle_cuts_no_unit_and_the_next_night_goes
     simulation.check_complete()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_terminated_stops_its_ray_and_frees_its_job(simulation: Simulation) -> None:
     """What a cancel in the Prefect UI does to the process."""
     run = simulation.start()

@@ -3,30 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 
-import fsspec
 import pytest
 from werkzeug.wrappers import Request
 
-from benchmarks.object_store import ObjectStore, serving
+from benchmarks.object_store import ObjectStore
 from storyreel.stages.errors import StorageError
 from storyreel.stages.heartbeat import Pulse, followed
 from storyreel.stages.output import patience, storage
 from storyreel.stages.output.records import File
 from storyreel.stages.output.storage import Output
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    fsspec.filesystem("s3").clear_instance_cache()
-    with serving() as (store, environment):
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        yield store
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 SCRIPT = """
@@ -35,6 +36,7 @@ save_file(weights, folder / f"{parallel.rank()}.safetensors")
 """
 
 
+@pytest.mark.slow
 def test_all_processes_take_the_same_steps_on_their_own_batches(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)

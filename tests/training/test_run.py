@@ -154,6 +154,7 @@ def parts(family: Path) -> set[str]:
     return {str(path.relative_to(family).parent) for path in family.rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_finished_run_trains_nothing_again(work: Path, family: Path, tmp_path: Path) -> None:
     before = written(work / "work")
     train(work, tmp_path / "again")

@@ -18,11 +18,16 @@ from storyreel.flows.audit.verify import verify
 from storyreel.flows.job import lock
 from storyreel.flows.job.lock import held, holder_of, read_lock
 from storyreel.stages.errors import LockedError
+from storyreel.stages.output.commits import Commit, UnitId, commit
+from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import to_json
+from storyreel.stages.output.records import File, to_json
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT, Command, kill, wait_until
 from tests.flows.test_steering import Simulation
+
+UNIT = UnitId(stage="films", shard=Shard(index=0, count=1), story_id="fox")
+MADE: Commit[File] = Commit(records=(), attempts=1, worker="slow", seconds=1.0, hardware="cpu")
 
 HOLD = """
 import sys, time
@@ -150,7 +155,7 @@ def test_a_holder_that_was_followed_commits_nothing_however_short_ago_it_looked(
         later = replace(lock.LockRecord.by("other"), beat=1)
         assert output.publish_new("lock/00000002.json", to_json(later))
         with pytest.raises(LockedError, match="was taken over by other"):
-            mine.publish_new("units/films/00000-of-00001/fox.done.json", b"{}")
+            commit(mine, UNIT, MADE, File)
     assert not output.exists("units")
 
 

@@ -12,6 +12,7 @@ from storyreel.flows.job.status import MAX_FAILURES, Census
 from storyreel.flows.plans.rates import Meters
 from storyreel.flows.run.shards import StageOfShard
 from storyreel.flows.run.tally import Tally
+from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.records import Clip, Failure, ShotKind
 from storyreel.stages.output.storage import Output
@@ -30,6 +31,7 @@ CLIP = Clip(
     endpoint_closeness=1.0,
     endpoint_jump=1.0,
 )
+MADE = Commit(records=(CLIP,), attempts=1, worker="", seconds=1.0, hardware="cpu")
 FAILURE = Failure(
     story_id="fox",
     stage="motion",
@@ -102,9 +104,9 @@ def test_time_left_is_the_work_left_of_the_pool_at_its_pace() -> None:
     counted = tally(num_stories=2)
     open_motion(counted, 0, num_shots=10, num_stories=2)
     for _ in range(2):
-        counted.ended("keyframes", (CLIP,))
+        counted.ended("keyframes", MADE)
         counted.took("keyframes", 1.0)
-    counted.ended("motion", (CLIP,))
+    counted.ended("motion", MADE)
     counted.took("motion", 2.0)
     time.sleep(0.5)
     keyframes, motion, films = counted.stages()[1:]

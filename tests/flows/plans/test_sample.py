@@ -35,6 +35,7 @@ def test_a_sample_that_is_too_small_for_a_plan_waits_without_one(
     assert f"storyreel approve {output}" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_yes_at_the_terminal_renders_the_rest_of_a_job_whose_sample_is_there(
     command: Command, stories: Path, sampled: Path
 ) -> None:

@@ -6,7 +6,7 @@ from storyreel.flows.job.stages import STAGES
 from storyreel.flows.job.status import StageStatus
 from storyreel.flows.views.figures import format_duration
 from storyreel.flows.views.progress import MAX_WARNINGS, StageProgress, describe
-from storyreel.stages.output.records import Failure, Panel, Storyboard
+from storyreel.stages.output.records import Panel, Storyboard
 
 
 def storyboard(story_id: str, *warnings: str) -> Storyboard:
@@ -55,22 +55,6 @@ def test_a_bar_says_how_far_its_stage_is_how_fast_and_what_failed() -> None:
     assert "32/80" in terminal.getvalue()
     assert "15.0/min, 3 min 12 s left, 2 failed" in terminal.getvalue()
     assert describe(status) in terminal.getvalue()
-
-
-def test_a_failure_is_no_note_about_a_prompt() -> None:
-    failure = Failure(
-        story_id="fox",
-        stage="prompts",
-        unit_id="fox",
-        error_class="bad_input",
-        message="",
-        attempts=1,
-        worker="",
-        source_file="",
-        source_row=1,
-    )
-    with StageProgress(STAGES.names, Console(file=io.StringIO())) as progress:
-        progress.warn(failure)
 
 
 def test_durations_read_like_a_clock() -> None:

@@ -80,7 +80,7 @@ def test_done_given_up_and_tried_units_are_told_apart(output: Output) -> None:
 
 
 def test_packed_records_say_what_their_files_said_and_are_one_file(ended: Output) -> None:
-    find(ended).pack()
+    find(ended).pack({})
     assert ended.names(FOLDER) == [PACK]
     found = find(ended)
     assert (found.done, found.failed) == ({"fox.0000", "fox.0002"}, {"fox.0001"})
@@ -97,15 +97,15 @@ def test_packing_goes_on_where_it_was_killed(
     with monkeypatch.context() as context:
         context.setattr(Output, "remove_all", die)
         with pytest.raises(KeyboardInterrupt):
-            find(ended).pack()
+            find(ended).pack({})
     assert len(ended.names(FOLDER)) == 4
     assert find(ended).done == {"fox.0000", "fox.0002"}
-    find(ended).pack()
+    find(ended).pack({})
     assert ended.names(FOLDER) == [PACK]
 
 
 def test_what_is_tried_again_is_forgotten_and_the_rest_is_kept(ended: Output) -> None:
-    find(ended).pack()
+    find(ended).pack({})
     commit(ended, unit(3), MADE, Shot)
     forgive(ended, "motion", SHARD, ["fox.0001", "fox.0003"])
     found = find(ended)
@@ -113,7 +113,7 @@ def test_what_is_tried_again_is_forgotten_and_the_rest_is_kept(ended: Output) ->
 
     other = replace(MADE, worker="render-9")
     assert commit(ended, unit(1), other, Shot) == other
-    find(ended).pack()
+    find(ended).pack({})
     assert find(ended).commit("fox.0001", Shot) == other
     assert find(ended).commit("fox.0000", Shot) == MADE
 
@@ -124,12 +124,38 @@ def test_a_worker_that_comes_back_after_the_seal_is_told_that_it_is_late(output:
     elsewhere = ProcessId(host="other", machine="other", pid=1, started=1)
     alive = AttemptRecord(attempts=1, copy=1, writer=elsewhere)
     output.publish(f"{FOLDER}/fox.0000.attempt-{begun.number:04d}.json", to_json(alive))
+    begin_attempt(output, unit(0), 2)
     commit(output, unit(0), MADE, Shot)
-    find(output).pack()
+    find(output).pack({})
     assert read_commit(output, unit(0), Shot) == MADE
     late = replace(MADE, worker="late")
     assert commit(output, unit(0), late, Shot) == MADE
     assert find(output).commit("fox.0000", Shot) == MADE
+
+
+def test_the_first_attempt_of_a_unit_that_succeeded_is_removed_with_the_seal(
+    output: Output,
+) -> None:
+    """Its process lives, but it has committed, so that it writes nothing more."""
+    begin_attempt(output, unit(0), 1)
+    commit(output, unit(0), MADE, Shot)
+    find(output).pack({"fox.0000": MADE})
+    assert output.names(FOLDER) == [PACK]
+    assert find(output).commit("fox.0000", Shot) == MADE
+
+
+def test_a_unit_that_was_done_although_it_was_given_up_counts_as_done(output: Output) -> None:
+    """The pool gave it up; its worker, which had only been silent, committed it later."""
+    commit(output, unit(0), MADE, Shot)
+    find(output).pack({"fox.0000": FAILURE})
+    assert find(output).commit("fox.0000", Shot) == MADE
+
+
+def test_a_unit_that_is_forgiven_is_tried_as_if_for_the_first_time(output: Output) -> None:
+    begin_attempt(output, unit(0), 1)
+    commit(output, unit(0), MADE, Shot)
+    forgive(output, "motion", SHARD, ["fox.0000"])
+    assert output.names(FOLDER) == []
 
 
 def test_the_attempt_of_a_dead_process_is_removed_with_the_seal(output: Output) -> None:
@@ -137,20 +163,20 @@ def test_the_attempt_of_a_dead_process_is_removed_with_the_seal(output: Output) 
     dead = replace(begun.record, writer=replace(begun.record.writer, pid=2**22 + 1))
     output.publish(f"{FOLDER}/fox.0000.attempt-{begun.number:04d}.json", to_json(dead))
     commit(output, unit(0), MADE, Shot)
-    find(output).pack()
+    find(output).pack({})
     assert output.names(FOLDER) == [PACK]
 
 
 def test_a_damaged_record_is_named_and_harms_no_other(ended: Output) -> None:
     ended.publish(f"{FOLDER}/fox.0002.done.json", b"\xff{")
-    find(ended).pack()
+    find(ended).pack({})
     with pytest.raises(InputError, match=rf"^{FOLDER}/{PACK}: fox.0002.done.json: not readable"):
         find(ended).commit("fox.0002", Shot)
     assert find(ended).commit("fox.0000", Shot) == MADE
 
 
 def test_units_whose_packed_records_are_damaged_are_made_again(ended: Output) -> None:
-    find(ended).pack()
+    find(ended).pack({})
     ended.publish(f"{FOLDER}/{PACK}", b"PAR1")
     with pytest.raises(InputError, match=f"{FOLDER}/{PACK}: not a readable manifest"):
         find(ended)
@@ -163,14 +189,14 @@ def test_the_record_of_another_job_is_refused(output: Output) -> None:
     for _ in range(2):
         with pytest.raises(InputError, match="was made for another job"):
             find(output).commit("fox.0000", Shot, fingerprint="b" * 64)
-        find(output).pack()
+        find(output).pack({})
 
 
 def test_records_of_version_0_1_are_packed_too(output: Output) -> None:
     old = json.loads(to_json(MADE))
     del old["fingerprint"], old["ended_at"]
     output.publish(f"{FOLDER}/fox.0000.done.json", json.dumps(old).encode())
-    find(output).pack()
+    find(output).pack({})
     assert find(output).commit("fox.0000", Shot, fingerprint="b" * 64) == MADE
 
 
