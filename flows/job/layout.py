@@ -102,7 +102,7 @@ def reading_version(input_url: str, limit: int | None, config: RenderConfig) -> 
 
     The pictures that stories name do not count: a job has copies of them.
     """
-    version = input_version(input_url)
+    version = input_version(input_url, config.input)
     rules = [config.input.model_dump(mode="json"), config.references.model_dump(mode="json")]
     return digest([version, limit, *rules]) if version else ""
 

@@ -1,4 +1,4 @@
-"""Limits of the stories that a job accepts."""
+"""Limits of the stories that a job accepts, and where it may read them."""
 
 from pydantic import Field
 
@@ -7,6 +7,9 @@ from storyreel.stages.settings import Settings
 
 class InputConfig(Settings):
     """Limits of a story; a row beyond one of them is rejected, and the others are rendered."""
+
+    private_addresses: bool = False
+    """Allow stories from web servers with private, loopback or link-local addresses."""
 
     max_story_chars: int = Field(default=100_000, ge=1)
     """Characters of a story's prose, or of all texts of its panels and characters together."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from storyreel.stages.errors import InputError
@@ -27,6 +26,7 @@ from storyreel.stages.input.parsing import (
     reason_of,
     rejection,
 )
+from storyreel.stages.input.web import open_file_system
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import is_object_store
 from storyreel.stages.output.urls import without_credentials
@@ -47,7 +47,7 @@ def read_stories(url: str, limits: InputConfig) -> Iterator[Story | Rejection]:
         InputError: there is no story, or the only file is damaged; while the stories are read,
             storage fails.
     """
-    filesystem, paths = _find(url)
+    filesystem, paths = _find(url, limits)
     stories = _unique(_read_files(filesystem, paths, limits))
     first = next(stories, None)
     if first is None:
@@ -57,7 +57,7 @@ def read_stories(url: str, limits: InputConfig) -> Iterator[Story | Rejection]:
     return itertools.chain([first], stories)
 
 
-def input_version(url: str) -> str:
+def input_version(url: str, config: InputConfig) -> str:
     """Return a hash that is another one when a file of an input was changed, added or removed.
 
     No file is read: file systems tell sizes, times and checksums. It is "" where they do not, as on
@@ -66,7 +66,7 @@ def input_version(url: str) -> str:
     Raises:
         InputError: there is no such input.
     """
-    filesystem, paths = _find(url)
+    filesystem, paths = _find(url, config)
     if not (isinstance(filesystem, LocalFileSystem) or is_object_store(filesystem)):
         return ""
     content = hashlib.sha256()
@@ -75,10 +75,10 @@ def input_version(url: str) -> str:
     return content.hexdigest()
 
 
-def _find(url: str) -> tuple[Any, list[str]]:
+def _find(url: str, config: InputConfig) -> tuple[Any, list[str]]:
     place = f"input {without_credentials(url)}"
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = open_file_system(url, config)
         paths = _paths(filesystem, path)
     except Exception as error:  # each file system of fsspec has exceptions of its own
         raise InputError(f"{place}: cannot be read: {reason_of(error)}") from None

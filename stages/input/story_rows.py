@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from storyreel.stages.errors import InputError
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.limits import check_at_most, check_shape
-from storyreel.stages.input.markup import NO_CHARACTER, parse_markup
+from storyreel.stages.input.names.markup import NO_CHARACTER, parse_markup
 from storyreel.stages.languages import LANGUAGES
 from storyreel.stages.output.records import (
     STORY_ID,

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from storyreel.stages.heartbeat import beat
-from storyreel.stages.input.markup import escape, find_names
+from storyreel.stages.input.names.markup import escape, find_names
 from storyreel.stages.models.config import resolve
 from storyreel.stages.models.loading import torch_dtype
 from storyreel.stages.output.records import Character

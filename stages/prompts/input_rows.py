@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from storyreel.stages.input.markup import caption_of, markup_of
+from storyreel.stages.input.names.markup import caption_of, markup_of
 from storyreel.stages.output.records import PanelInput, Story
 from storyreel.stages.prompts.splitting import Split
 

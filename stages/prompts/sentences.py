@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pysbd
 
-from storyreel.stages.input.markup import NO_CHARACTER, says_nobody
-from storyreel.stages.input.naming import is_spaced, num_unspaced
+from storyreel.stages.input.names.markup import NO_CHARACTER, says_nobody
+from storyreel.stages.input.names.naming import is_spaced, num_unspaced
 
 # The end of a clause, if the next one has its own subject: elsewhere a cut could divide a phrase.
 _CLAUSE_END = re.compile(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.limits import check_at_most
-from storyreel.stages.input.markup import (
+from storyreel.stages.input.names.markup import (
     caption_of,
     escape_caption_marks,
     escape_unknown_tags,

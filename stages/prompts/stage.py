@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.markup import markup_of
+from storyreel.stages.input.names.markup import markup_of
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.output.records import (
     Panel,

@@ -31,7 +31,7 @@ from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import read_rates
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.markup import parse_markup
+from storyreel.stages.input.names.markup import parse_markup
 from storyreel.stages.input.parsing import Rejection
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.input.story_rows import to_story, valid_id

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from storyreel.stages.input.markup import escape
+from storyreel.stages.input.names.markup import escape
 
 _HEADING = re.compile(
     r"^(?:(?:INT|EXT|EST|INT\.?/EXT|I/E)[. ]+|\.(?=[A-Za-z0-9]))(?P<place>.+)$", re.IGNORECASE

@@ -7,7 +7,7 @@ is spoken or told is the caption. Characters that a shot lists are in its pictur
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from storyreel.stages.input.markup import escape
+from storyreel.stages.input.names.markup import escape
 from storyreel.stages.input.readers.screenplays import is_screenplay, read_screenplay
 
 _PICTURE = (

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 
-from storyreel.stages.input.lexicon import (
+from storyreel.stages.input.names.lexicon import (
     gender_of_name,
     is_animate,
     is_verb,
@@ -18,7 +18,13 @@ from storyreel.stages.input.lexicon import (
     tag_of,
     word_set,
 )
-from storyreel.stages.input.naming import OF_THE_BODY, Place, is_inside, is_shown, quoted_spans
+from storyreel.stages.input.names.naming import (
+    OF_THE_BODY,
+    Place,
+    is_inside,
+    is_shown,
+    quoted_spans,
+)
 from storyreel.stages.output.records import Character
 from storyreel.stages.prompts.cast.phrases import Phrase, noun_phrases
 

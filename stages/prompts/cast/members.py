@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from storyreel.stages.input.lexicon import (
+from storyreel.stages.input.names.lexicon import (
     gender_of_name,
     is_animate,
     is_female,

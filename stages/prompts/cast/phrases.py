@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from storyreel.stages.input.lexicon import (
+from storyreel.stages.input.names.lexicon import (
     is_animate,
     is_noun,
     is_plural,
@@ -13,7 +13,7 @@ from storyreel.stages.input.lexicon import (
     tag_of,
     word_set,
 )
-from storyreel.stages.input.naming import Place
+from storyreel.stages.input.names.naming import Place
 
 _DETERMINERS = word_set(
     """

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from storyreel.stages.input.lexicon import tag_of
-from storyreel.stages.input.markup import caption_of, escape, markup_of, parse_markup
-from storyreel.stages.input.naming import is_inside, is_shown, quoted_spans, shows_owner
+from storyreel.stages.input.names.lexicon import tag_of
+from storyreel.stages.input.names.markup import caption_of, escape, markup_of, parse_markup
+from storyreel.stages.input.names.naming import is_inside, is_shown, quoted_spans, shows_owner
 from storyreel.stages.output.records import Character, PanelInput, PanelMarkup
 from storyreel.stages.prompts.cast.members import Member
 from storyreel.stages.prompts.cast.phrases import Phrase, noun_phrases

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.markup import escape, markup_of, parse_markup
+from storyreel.stages.input.names.markup import escape, markup_of, parse_markup
 from storyreel.stages.input.story_rows import to_story
 from storyreel.stages.output.records import PanelInput, ShotKind, TextPart
 

@@ -29,8 +29,8 @@ def write_jsonl(folder: Path, *rows: object) -> str:
     return str(path)
 
 
-def read(url: str) -> tuple[list[Story], list[Rejection]]:
-    rows = list(read_stories(url, InputConfig()))
+def read(url: str, **settings: Any) -> tuple[list[Story], list[Rejection]]:
+    rows = list(read_stories(url, InputConfig(**settings)))
     return (
         [row for row in rows if isinstance(row, Story)],
         [row for row in rows if isinstance(row, Rejection)],
@@ -241,10 +241,19 @@ def test_a_server_that_goes_away_in_the_middle_of_a_file_is_no_bad_row() -> None
     rows = [{"story_id": f"s{i}", "text": "A fox. " * 10_000} for i in range(300)]
     content = "\n".join(map(json.dumps, rows)).encode()
     with served_once(content) as url:
-        stories = read_stories(f"{url}/stories.jsonl", InputConfig())
+        stories = read_stories(f"{url}/stories.jsonl", InputConfig(private_addresses=True))
         assert isinstance(next(stories), Story)
         with pytest.raises(ValueError, match=r"jsonl: cannot be read: 503"):
             list(stories)
+
+
+@pytest.mark.parametrize("chain", ["", "simplecache::"])
+def test_a_web_server_that_only_this_machine_reaches_is_not_read(chain: str) -> None:
+    """A submission could read a cloud's metadata service with the rights of the server."""
+    with served_once(b'{"story_id": "fox", "text": "A fox."}') as url:
+        with pytest.raises(ValueError, match=r"not a public one|must stand alone"):
+            read(f"{chain}{url}/stories.jsonl")
+        assert read(f"{url}/stories.jsonl", private_addresses=True)
 
 
 @contextmanager

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storyreel.stages.input.markup import parse_markup
+from storyreel.stages.input.names.markup import parse_markup
 from storyreel.stages.prompts.compose import compose, compose_motion, compose_negative
 from storyreel.stages.prompts.config import PromptsConfig, Style
 from storyreel.stages.prompts.token_budget import TokenBudget

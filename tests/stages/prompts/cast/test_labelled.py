@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.markup import markup_of
+from storyreel.stages.input.names.markup import markup_of
 from storyreel.stages.prompts.beats import FilmTiming
 from storyreel.stages.prompts.config import PromptsConfig
 from storyreel.stages.prompts.splitting import StorySplitter

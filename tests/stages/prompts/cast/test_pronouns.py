@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storyreel.stages.input.markup import parse_markup
+from storyreel.stages.input.names.markup import parse_markup
 from storyreel.stages.output.records import Character
 from storyreel.stages.prompts.cast.pronouns import resolve_pronouns
 from tests.stages.prompts.builders import character, panel

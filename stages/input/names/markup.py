@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from storyreel.stages.errors import InputError
-from storyreel.stages.input.naming import (
+from storyreel.stages.input.names.naming import (
     Place,
     is_inside,
     is_name,

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
-from storyreel.stages.input.lexicon import is_known_noun, is_noun, is_verb, tag_of, word_set
+from storyreel.stages.input.names.lexicon import is_known_noun, is_noun, is_verb, tag_of, word_set
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
