@@ -29,6 +29,7 @@ from storyreel.stages.output.records import (
     Film,
     Keyframe,
     Panel,
+    PanelInput,
     Shot,
     ShotKind,
     Story,
@@ -109,7 +110,7 @@ def seconds_of(stage: str, num_items: int, *name: str | int) -> float:
 
 
 class SimulatedPrompts:
-    """Makes every sentence a panel."""
+    """Makes every sentence, or every written panel, a panel."""
 
     def __init__(self, *, output_url: str, speed: float) -> None:
         del output_url  # publishes no file; all simulated stages are constructed alike
@@ -118,9 +119,9 @@ class SimulatedPrompts:
     def __call__(self, story: Story) -> tuple[Storyboard]:
         """The storyboard of a story."""
         time.sleep(seconds_of("prompts", 1, story.story_id) / self._speed)
-        sentences = [part.strip() for part in (story.text or "").split(".") if part.strip()]
-        panels = tuple(_panel(story, index, text) for index, text in enumerate(sentences))
-        shots = tuple(_shot(story, index, text) for index, text in enumerate(sentences[1:]))
+        written = story.panels or _sentences(story.text or "")
+        panels = tuple(_panel(story, index, one) for index, one in enumerate(written))
+        shots = tuple(_shot(story, index, one) for index, one in enumerate(written[:-1]))
         return (Storyboard(story_id=story.story_id, panels=panels, shots=shots),)
 
 
@@ -138,7 +139,8 @@ class SimulatedKeyframes:
 
     def _write(self, panel: Panel) -> Keyframe:
         png = io.BytesIO()
-        Image.new("RGB", (SIZE, SIZE), _colour(panel.seed)).save(png, "PNG")
+        colour = _colour(derive_seed(panel.seed, panel.prompt))
+        Image.new("RGB", (SIZE, SIZE), colour).save(png, "PNG")
         path = f"keyframes/{panel.story_id}/{panel.keyframe_index:04d}.png"
         return keyframe_of(panel, self._output.publish(path, png.getvalue()))
 
@@ -189,15 +191,25 @@ class SimulatedFilms:
         return frames
 
 
-def _panel(story: Story, index: int, text: str) -> Panel:
+def _sentences(text: str) -> tuple[PanelInput, ...]:
+    parts = (part.strip() for part in text.split("."))
+    return tuple(
+        PanelInput(text=part, caption=None, shot=ShotKind.MOTION, beats=None)
+        for part in parts
+        if part
+    )
+
+
+def _panel(story: Story, index: int, written: PanelInput) -> Panel:
+    cast = "".join(f", {character.description}" for character in story.characters)
     return Panel(
         story_id=story.story_id,
         keyframe_index=index,
         panel_index=index,
         beat=0,
-        prompt=text,
+        prompt=written.text + cast,
         negative_prompt="",
-        caption=text,
+        caption=written.caption or written.text,
         characters=(),
         seed=derive_seed(story.story_id, story.seed, "panel", index),
         splitter="rules",
@@ -205,12 +217,12 @@ def _panel(story: Story, index: int, text: str) -> Panel:
     )
 
 
-def _shot(story: Story, index: int, text: str) -> Shot:
+def _shot(story: Story, index: int, written: PanelInput) -> Shot:
     return Shot(
         story_id=story.story_id,
         shot_index=index,
-        kind=ShotKind.MOTION,
-        text=text,
+        kind=written.shot,
+        text=written.text,
         negative_prompt="",
         seed=derive_seed(story.story_id, story.seed, "shot", index),
         num_frames=FRAMES_PER_SHOT,

@@ -11,14 +11,17 @@ from storyreel.stages.output.commits import UnitId
 class Work:
     """One unit and what its stage is called with, and the class of the records that it returns.
 
-    `attempts` counts those of earlier runs; `fingerprint` is that of the job; `source_file` and
-    `source_row` say in a failure where the story was read.
+    `attempts` counts those of earlier runs; `fingerprint` is that of the job, `inputs` that of what
+    the unit is made from; the files of copies before `first_copy` belong to earlier generations;
+    `source_file` and `source_row` say in a failure where the story was read.
     """
 
     unit: UnitId
     argument: Any
     record: type = object
     fingerprint: str = ""
+    inputs: str = ""
+    first_copy: int = 1
     attempts: int = 0
     source_file: str = ""
     source_row: int = 0

@@ -87,19 +87,26 @@ class Worker:
     def _attempt(self, work: Work, attempt: Attempt) -> Commit[Any]:
         """Return the commit of a unit, which is another worker's if that one was faster."""
         made: Commit[Any] | None
-        begun = begin_attempt(self._output, work.unit, attempt.number)
+        begun = begin_attempt(self._output, work.unit, attempt.number, work.first_copy)
         try:
             # Not before the attempt has a record: another worker might finish in between.
-            made = None if begun.is_first else find_commit(self._output, work.unit, work.record)
+            made = None if begun.is_first else self._made_elsewhere(work)
             if made is None:
                 with published_as_copy(begun.record.copy):
                     made = self._make(work, attempt)
-                made = commit(self._output, work.unit, made, work.record)
+                made = commit(
+                    self._output, work.unit, made, work.record, first_copy=work.first_copy
+                )
         except Exception:
             fail(self._output, begun)
             raise
         finish(self._output, begun)
         return made
+
+    def _made_elsewhere(self, work: Work) -> Commit[Any] | None:
+        """Return the commit of a worker that was faster, unless it was made from other inputs."""
+        made = find_commit(self._output, work.unit, work.record)
+        return made if made is not None and made.inputs == work.inputs else None
 
     def _make(self, work: Work, attempt: Attempt) -> Commit[Any]:
         stage = self._stages[work.unit.stage]
@@ -116,5 +123,6 @@ class Worker:
             seconds=time.perf_counter() - start,
             hardware=hardware_class(),
             fingerprint=work.fingerprint,
+            inputs=work.inputs,
             ended_at=time.time(),
         )

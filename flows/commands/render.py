@@ -36,18 +36,38 @@ def render(
         bool,
         typer.Option("--discard-other-job", help="Delete a different job found at the output."),
     ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove stories that INPUT does not have any more.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Render again what depends on edited settings.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what an edit of the job renders again.")
+    ] = False,
 ) -> None:
     """Render the stories of INPUT to films.
 
-    An interrupted job continues where it stopped; a finished job is left as it is.
+    An interrupted job continues where it stopped; a finished job is left as it is. If INPUT or a
+    setting was edited since, what depends on the edit is rendered again, and nothing else.
     """
+    from storyreel.flows.commands.revise import edit_in_place
     from storyreel.flows.job.config import load_config
     from storyreel.flows.job.job import open_job
+    from storyreel.flows.job.revision import Source
     from storyreel.stages.output.storage import Output
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
-    job = open_job(
-        Output(output_url),
+    output = Output(output_url)
+    source = Source(input_url=input_url, config=config, limit=limit)
+    job = None
+    if not discard_other_job:
+        job = edit_in_place(output, source, prune=prune, yes=yes, dry_run=dry_run)
+    if dry_run:
+        sys.stdout.write("Nothing of a job is edited\n")
+        return
+    job = job or open_job(
+        output,
         input_url,
         config,
         limit=limit,

@@ -23,6 +23,9 @@ RENDERING_VERSION = 3
 SHAPING = ("rendering_version", "input_sha256", "models", "rendering")
 """Fields of `JobRecord` that pixels depend on."""
 
+FIXED = ("rendering_version", "models")
+"""Those that a job cannot be edited in."""
+
 MAX_SHARDS = 1_000_000
 """A `job.json` with more shards is refused, since listing them would take too long."""
 
@@ -37,10 +40,13 @@ class JobRecord:
         models: what pins the weights, by their paths (see `model_revisions`).
         rendering: the sections of the configuration that affect pixels.
         operation: the other sections.
-        fingerprint: hash of all of these but `operation`.
-        num_stories, num_rejected, shard_size, sample_size: as of `Job`.
+        fingerprint: hash of all of these but `operation`, when the job was laid out; it stays when
+            the job is edited.
+        num_stories: stories that the job ever had.
+        num_rejected, shard_size, sample_size, additions: as of `Job`.
         input_version: hash of all that decides which rows are read, without reading them (see
             `reading_version`); "" if that is not known.
+        revision: how often its stories or settings were edited.
     """
 
     rendering_version: int
@@ -54,11 +60,14 @@ class JobRecord:
     shard_size: int
     sample_size: int
     input_version: str = ""
+    additions: tuple[int, ...] = ()
+    revision: int = 0
 
     def __post_init__(self) -> None:
         """Check the counts: anybody who can write at an output could have made the file."""
         if not (
-            0 <= self.sample_size <= self.num_stories
+            0 <= self.sample_size <= self.num_stories - sum(self.additions)
+            and all(added > 0 for added in self.additions)
             and self.num_rejected >= 0
             and self.shard_size >= 1
             and self.num_stories <= MAX_SHARDS * self.shard_size
@@ -130,18 +139,41 @@ def check_no_other_job(output: Output, description: JobRecord) -> None:
 def differences_from(output: Output, description: JobRecord) -> list[str]:
     """Return the differences of the job at an output; `[]` if there is none or it is the same."""
     if output.exists(JOB):
-        there = _with_todays_settings(read_description(output))
-        found = dict(_differences(asdict(there), asdict(description)))
+        found = find_differences(read_description(output), description)
         same = not any(key.split(".")[0] in SHAPING for key in found)
-        return (
-            [] if same else [f"{key.removeprefix('rendering.')}: {f}" for key, f in found.items()]
-        )
+        return [] if same else list(map(_told, found.items()))
     if output.exists("manifests") or output.exists("units"):
         return [f"files of a job without its {JOB}"]
     return []
 
 
-def _with_todays_settings(there: JobRecord) -> JobRecord:
+def find_differences(there: JobRecord, wanted: JobRecord) -> dict[str, str]:
+    """Return the differences of two jobs, by key."""
+    return dict(_differences(asdict(with_todays_settings(there)), asdict(wanted)))
+
+
+def edited_settings(output: Output, wanted: JobRecord) -> tuple[str, ...]:
+    """Return the settings that the job at an output would have to be edited in to be as wanted.
+
+    Raises:
+        InputError: other weights or another version of the program would render it.
+    """
+    found = find_differences(read_description(output), wanted)
+    fixed = [item for item in found.items() if item[0].split(".")[0] in FIXED]
+    if fixed:
+        raise InputError(
+            f"output {output.url}: holds a different job ({'; '.join(map(_told, fixed))}); choose"
+            " another --output, or pass --discard-other-job to delete it"
+        )
+    return tuple(_told(item) for item in found.items() if item[0].startswith("rendering."))
+
+
+def _told(difference: tuple[str, str]) -> str:
+    key, values = difference
+    return f"{key.removeprefix('rendering.')}: {values}"
+
+
+def with_todays_settings(there: JobRecord) -> JobRecord:
     """The record with the defaults of settings that the version that wrote it did not have.
 
     A setting that is added to the configuration has a default that leaves pixels as they were, or
@@ -157,7 +189,7 @@ def _with_todays_settings(there: JobRecord) -> JobRecord:
 def _differences(there: Any, wanted: Any, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(there, dict) and isinstance(wanted, dict):
         for name in sorted(there.keys() | wanted.keys()):
-            if name not in ("fingerprint", "operation", "input_version"):
+            if name not in ("fingerprint", "operation", "input_version", "additions", "revision"):
                 inner = f"{key}.{name}" if key else name
                 yield from _differences(there.get(name), wanted.get(name), inner)
     elif there != wanted:

@@ -1,8 +1,7 @@
 """A job: a dataset of stories, one configuration, one output folder."""
 
-import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,7 +17,7 @@ from storyreel.flows.job.description import (
     read_description,
 )
 from storyreel.flows.job.environments import ENVIRONMENTS
-from storyreel.flows.job.generations import GENERATIONS, read_generations
+from storyreel.flows.job.generations import GENERATIONS, Generations, read_state
 from storyreel.flows.job.layout import (
     Sharding,
     checked_rows,
@@ -38,7 +37,7 @@ from storyreel.stages.output.manifests import STORIES, Shard
 from storyreel.stages.output.records import Story
 from storyreel.stages.output.storage import Output
 
-FOLDERS = ("manifests", "units", "references", "removed", "control", "scoring")
+FOLDERS = ("manifests", "units", "references", "removed", "control", "scoring", "revisions")
 FILES = (GENERATIONS, ENVIRONMENTS, "rates.json", "plan.json", "status.json", "index.html")
 PAGE = re.compile(r"page-[0-9]{4,}\.html")
 """What belongs to a job at its output, beside `job.json` and the folders of its stages.
@@ -47,22 +46,23 @@ The lock's files do not: whoever discards a job holds the lock meanwhile.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Job(Sharding):
     """A job that is laid out at its output.
 
     Attributes:
         fingerprint: hash of everything that shapes pixels.
         num_rejected: input rows that are not valid stories.
-        generations: by the shards' names, how often they were opened again, for stories that are
-            tried again.
+        revision: how often its stories or settings were edited.
+        state: the generations of its shards.
         stages: the stages that its shards go through.
     """
 
     output: Output
     fingerprint: str
     num_rejected: int
-    generations: Mapping[str, int] = field(default_factory=dict)
+    revision: int = 0
+    state: Generations = field(default_factory=Generations)
     stages: StageTable = field(default=STAGES, repr=False, compare=False)
 
     @property
@@ -73,8 +73,7 @@ class Job(Sharding):
     @property
     def shards(self) -> list[Shard]:
         """The shards, each in its newest generation."""
-        shards = map(self.shard, range(self.num_shards))
-        return [dataclasses.replace(s, generation=self.generations.get(str(s), 0)) for s in shards]
+        return [self.state.of(shard) for shard in self.first_shards]
 
     def unfinished(self) -> list[Shard]:
         """The shards whose last manifest is not written yet."""
@@ -145,13 +144,13 @@ def _laid_out(output: Output, description: JobRecord) -> Job | None:
     if not output.exists(JOB) or differences_from(output, description):
         return None
     job = read_job(output)
-    return job if is_laid_out(output, job, job.num_rejected) else None
+    return job if is_laid_out(output, job.shards, job.num_rejected) else None
 
 
 def _lay_out(output: Output, rows: Callable[[], Iterator[Story | Rejection]]) -> None:
     """Write the stories of the job at an output, unless they are there."""
     job = read_job(output)
-    if is_laid_out(output, job, job.num_rejected):
+    if is_laid_out(output, job.shards, job.num_rejected):
         return
     try:
         write_stories(output, job, job.fingerprint, rows())
@@ -169,15 +168,18 @@ def read_job(output: Output, stages: StageTable = STAGES) -> Job:
     Raises:
         InputError: there is none, or it is not readable.
     """
-    there = read_description(output)
+    there, state = read_description(output), read_state(output)
     return Job(
         output=output,
         fingerprint=there.fingerprint,
-        num_stories=there.num_stories,
+        num_stories=there.num_stories - sum(state.removed.values()),
         num_rejected=there.num_rejected,
         shard_size=there.shard_size,
         sample_size=there.sample_size,
-        generations=read_generations(output),
+        additions=there.additions,
+        removed=state.removed,
+        revision=there.revision,
+        state=state,
         stages=stages,
     )
 
@@ -196,7 +198,7 @@ def read_laid_out_job(output: Output, config: RenderConfig) -> Job:
             " only with the models and the version of Storyreel that it was laid out with"
         )
     job = read_job(output)
-    if not is_laid_out(output, job, job.num_rejected):
+    if not is_laid_out(output, job.shards, job.num_rejected):
         raise InputError(
             f"output {output.url}: its job is not laid out completely; run `storyreel render` with"
             " the same input again"

@@ -6,10 +6,11 @@ into the job, so that later runs do not need it.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import Any
 
 from storyreel.flows.job.config import RenderConfig, digest
@@ -28,37 +29,60 @@ REJECTED = "manifests/failures/input.parquet"
 """Manifest of the input rows that are not valid stories."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sharding:
     """The division of a job's stories into shards.
 
     Attributes:
-        num_stories: accepted stories.
+        num_stories: stories of the job.
         shard_size: stories of a shard; the last one may have fewer.
         sample_size: stories of shard 0, spread evenly over the input, which are rendered first so
             that a person can judge them; 0 if the job has no sample.
+        additions: the numbers of stories that each later edit of the input added; they are in
+            shards of their own, so that the names and stories of the others stay.
+        removed: stories that were removed since, by the names of the shards.
     """
 
     num_stories: int
     shard_size: int
     sample_size: int
+    additions: tuple[int, ...] = ()
+    removed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_shards(self) -> int:
         """Number of shards."""
-        # Minus floor division rounds up.
-        return bool(self.sample_size) - (self.sample_size - self.num_stories) // self.shard_size
+        return len(self.sizes)
 
-    def shard(self, index: int) -> Shard:
-        """The first generation of a shard; shards are in the order of the input."""
-        return Shard(index=index, count=self.num_shards)
+    @property
+    def first_shards(self) -> list[Shard]:
+        """The first generation of the shards, in the order of the input."""
+        return list(self.sizes)
+
+    @cached_property
+    def sizes(self) -> Mapping[Shard, int]:
+        """The number of stories of each shard when it was laid out.
+
+        The number of shards in a shard's name is that of the job when the shard was laid out.
+        """
+        first = self.num_stories + sum(self.removed.values()) - sum(self.additions)
+        sample = [self.sample_size] if self.sample_size else []
+        sizes: dict[Shard, int] = {}
+        for of_batch in (sample + self._full(first - self.sample_size), *map(self._full, self.additions)):
+            start, count = len(sizes), len(sizes) + len(of_batch)
+            for index, size in enumerate(of_batch, start):
+                sizes[Shard(index=index, count=count)] = size
+        return sizes
+
+    def _full(self, num_stories: int) -> list[int]:
+        """The sizes of the shards of so many stories: as few as possible, the last one smaller."""
+        starts = range(0, num_stories, self.shard_size)
+        return [min(self.shard_size, num_stories - start) for start in starts]
 
     def size_of(self, shard: Shard) -> int:
         """Number of stories of a shard."""
-        if self.sample_size and not shard.index:
-            return self.sample_size
-        before = (shard.index - bool(self.sample_size)) * self.shard_size
-        return min(self.shard_size, self.num_stories - self.sample_size - before)
+        laid_out = self.sizes[Shard(index=shard.index, count=shard.count)]
+        return laid_out - self.removed.get(str(shard), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +166,7 @@ def discard_picture(path: str, content: bytes) -> None:
     """Do not copy a picture: what `read_rows` calls while the input is only counted."""
 
 
-class _Counter:
+class Counter:
     """Counts and hashes rows; the hash does not depend on where the input lies."""
 
     def __init__(self) -> None:
@@ -173,7 +197,7 @@ class _Counter:
 
 def take_census(rows: Iterator[Story | Rejection]) -> Census:
     """Count and hash all rows."""
-    counter = _Counter()
+    counter = Counter()
     for row in rows:
         counter.add(row)
     return counter.census()
@@ -183,7 +207,7 @@ def checked_rows(
     rows: Iterator[Story | Rejection], census: Census, input_url: str
 ) -> Iterator[Story | Rejection]:
     """Yield the rows, and raise ValueError after the last one if they differ from the census."""
-    counter = _Counter()
+    counter = Counter()
     for row in rows:
         counter.add(row)
         yield row
@@ -194,11 +218,11 @@ def checked_rows(
         )
 
 
-def is_laid_out(output: Output, sharding: Sharding, num_rejected: int) -> bool:
-    """True if all manifests that `write_stories` writes are there."""
-    there = set(map(Shard.of_manifest, output.names(f"manifests/{STORIES}")))
-    shards = map(sharding.shard, range(sharding.num_shards))
-    return there.issuperset(shards) and (not num_rejected or output.exists(REJECTED))
+def is_laid_out(output: Output, shards: Iterable[Shard], num_rejected: int) -> bool:
+    """True if the stories of the shards and the rejected rows are there."""
+    there = set(output.names(f"manifests/{STORIES}"))
+    wanted = (PurePosixPath(manifest_path(STORIES, shard)).name for shard in shards)
+    return there.issuperset(wanted) and (not num_rejected or output.exists(REJECTED))
 
 
 def write_stories(
@@ -213,14 +237,14 @@ def write_stories(
     sample: list[Story] = []
     others = _without_sample(sharding, _accepted(rows, rejected), sample)
     first = sample if sharding.sample_size else list(islice(others, sharding.shard_size))
-    for index in range(1, sharding.num_shards):
+    for shard in sharding.first_shards[1:]:
         of_shard = list(islice(others, sharding.shard_size))
-        write(manifest_path(STORIES, sharding.shard(index)), Story, of_shard)
+        write(manifest_path(STORIES, shard), Story, of_shard)
     deque(others, maxlen=0)  # the last of the sample may come after the last full shard
     if rejected:
         write(REJECTED, Failure, rejected)
     if first:
-        write(manifest_path(STORIES, sharding.shard(0)), Story, first)
+        write(manifest_path(STORIES, sharding.first_shards[0]), Story, first)
 
 
 def _without_sample(
@@ -241,10 +265,11 @@ def _accepted(rows: Iterator[Story | Rejection], rejected: list[Failure]) -> Ite
         if isinstance(row, Story):
             yield row
         else:
-            rejected.append(_failure_of(row))
+            rejected.append(failure_of(row))
 
 
-def _failure_of(row: Rejection) -> Failure:
+def failure_of(row: Rejection) -> Failure:
+    """The failure of a row that is not a valid story."""
     return Failure(
         story_id=row.story_id,
         stage="input",

@@ -35,11 +35,15 @@ class UnitOf(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One call of a stage: the story (and shot) that it is for, and the stage's argument."""
+    """One call of a stage: the story (and shot) that it is for, and the stage's argument.
+
+    `made_from` are plain values that decide what the stage makes, if they are not the argument.
+    """
 
     story_id: str
     argument: Any
     shot_index: int | None = None
+    made_from: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ class StageSpec:
         manifests: what seals the stage of a shard, in the order of writing.
         unit_of: what a unit works on; it says how many units a job has.
         files: where its files are published, if it publishes any.
+        settings: the part of a configuration that decides what it makes.
         made_from: the stages whose files it reads.
         intermediate: whether its files may be removed once a story is finished.
         items: how much work the records of a unit stand for, such as the number of frames.
@@ -117,6 +122,7 @@ class StageSpec:
     manifests: tuple[ManifestSpec, ...]
     unit_of: UnitOf = UnitOf.STORY
     files: FilesSpec | None = None
+    settings: Callable[[RenderConfig], Any] = RenderConfig.rendering
     made_from: tuple[str, ...] = ()
     intermediate: bool = False
     items: Callable[[Sequence[Any]], int] = len

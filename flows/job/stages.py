@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.stage_table import (
@@ -56,7 +58,14 @@ def _prompts_factory(_output_url: str, config: RenderConfig) -> StageFactory:
 
 def _prompts_units(shard: ShardContext) -> Iterator[Unit]:
     for story in shard.rows(STORIES):
-        yield Unit(story_id=story.story_id, argument=story)
+        words = replace(story, source_file="", source_row=0)
+        yield Unit(story_id=story.story_id, argument=story, made_from=words)
+
+
+def _prompts_settings(config: RenderConfig) -> Any:
+    """What splits a story, what reads its prompts, and what paces its film."""
+    pace = config.motion.num_frames, config.films.fps, config.films.still_s
+    return config.prompts, config.keyframes.model, pace
 
 
 def _keyframes_units(shard: ShardContext) -> Iterator[Unit]:
@@ -66,7 +75,14 @@ def _keyframes_units(shard: ShardContext) -> Iterator[Unit]:
     for panel in shard.rows("panels"):
         panels[panel.story_id].append(panel)
     for story_id, of_story in panels.items():
-        yield Unit(story_id=story_id, argument=KeyframesUnit.of(stories[story_id], of_story))
+        unit = KeyframesUnit.of(stories[story_id], of_story)
+        seen = replace(unit, panels=tuple(map(_without_caption, of_story)))
+        yield Unit(story_id=story_id, argument=unit, made_from=seen)
+
+
+def _without_caption(panel: Panel) -> Panel:
+    """The panel without what its picture does not depend on."""
+    return replace(panel, caption="", splitter="", warnings=())
 
 
 def _motion_units(shard: ShardContext) -> Iterator[Unit]:
@@ -80,7 +96,12 @@ def _motion_units(shard: ShardContext) -> Iterator[Unit]:
                 last=keyframes[shot.story_id, shot.shot_index + 1],
                 fps=shard.config.films.fps,
             )
-            yield Unit(story_id=shot.story_id, argument=unit, shot_index=shot.shot_index)
+            yield Unit(
+                story_id=shot.story_id,
+                argument=unit,
+                shot_index=shot.shot_index,
+                made_from=(shot, unit.first.sha256, unit.last.sha256, unit.fps),
+            )
 
 
 def _rendered_frames(clips: Sequence[Clip]) -> int:
@@ -94,12 +115,28 @@ def _planned_frames(storyboard: Storyboard) -> int:
 
 def _films_units(shard: ShardContext) -> Iterator[Unit]:
     failed = {failure.story_id for failure in shard.failures()}
+    parts = _parts_of_films(shard)
     for story in shard.rows(STORIES):
         if story.story_id not in failed:
             unit = FilmUnit(
                 story_id=story.story_id, shard=shard.shard, fingerprint=shard.fingerprint
             )
-            yield Unit(story_id=story.story_id, argument=unit)
+            yield Unit(
+                story_id=story.story_id, argument=unit, made_from=parts[story.story_id]
+            )
+
+
+def _parts_of_films(shard: ShardContext) -> defaultdict[str, list[Any]]:
+    """What the films are made from: captions, shots, and the checksums of pictures and clips."""
+    parts: defaultdict[str, list[Any]] = defaultdict(list)
+    for panel in shard.rows("panels"):
+        parts[panel.story_id].append(panel.caption)
+    for shot in shard.rows(SHOTS):
+        parts[shot.story_id].append([shot.kind, shot.num_frames])
+    for table in ("keyframes", "clips"):
+        for made in shard.rows(table):
+            parts[made.story_id].append([made.sha256, made.seed])
+    return parts
 
 
 STAGES = StageTable(
@@ -110,6 +147,7 @@ STAGES = StageTable(
             factory=_prompts_factory,
             units=_prompts_units,
             record=Storyboard,
+            settings=_prompts_settings,
             manifests=(
                 ManifestSpec(
                     table="panels",
@@ -141,6 +179,7 @@ STAGES = StageTable(
                 ),
             ),
             files=FilesSpec(folder="keyframes"),
+            settings=lambda config: (config.keyframes, config.num_threads),
             intermediate=True,
             planned_items=lambda storyboard: len(storyboard.panels),
         ),
@@ -157,6 +196,7 @@ STAGES = StageTable(
             ),
             unit_of=UnitOf.SHOT,
             files=FilesSpec(folder="clips"),
+            settings=lambda config: (config.motion, config.num_threads),
             made_from=("keyframes",),
             intermediate=True,
             items=_rendered_frames,
@@ -170,6 +210,7 @@ STAGES = StageTable(
             record=Film,
             manifests=(ManifestSpec(table="films", record=Film),),
             files=FilesSpec(folder="films", suffixes=("mp4", "srt", "vtt", "png")),
+            settings=lambda config: config.films,
             made_from=("keyframes", "motion"),
             items=lambda films: sum(film.num_frames for film in films),
             planned_items=film_frames,

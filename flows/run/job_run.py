@@ -76,6 +76,10 @@ class JobRun:
         self._watched.tally.opened(stage, num_units, num_stories)
         get_run_logger().info("%s %s: %d units", stage.spec.name, stage.shard, num_units)
 
+    def reopened(self, stage: StageOfShard, num_units: int) -> None:
+        """Do not count units as done that are rendered again."""
+        self._watched.tally.reopened(stage.spec.name, num_units)
+
     def ended(self, unit: UnitId, result: Commit[Any] | Failure) -> None:
         """Count a unit that has ended."""
         stage = unit.stage

@@ -133,7 +133,7 @@ def _render_output(job: Job, config: RenderConfig, clock: Clock) -> State[Any]:
         # A retry that was killed between its two writes is completed before anything is read.
         complete_opening(output)
         mine = read_job(output, job.stages)
-        _check_same(mine, job.fingerprint)
+        _check_same(mine, job)
         if config.retention.keep == "films":
             remove_finished_intermediates(mine)
         task_runs = TaskRuns()
@@ -143,12 +143,17 @@ def _render_output(job: Job, config: RenderConfig, clock: Clock) -> State[Any]:
             return _render(_watched(mine, config, clock, census, task_runs))
 
 
-def _check_same(job: Job, fingerprint: str) -> None:
-    if job.fingerprint != fingerprint:
+def _check_same(mine: Job, job: Job) -> None:
+    if mine.fingerprint != job.fingerprint:
         raise InputError(
-            f"output {job.output.url}: contains another job now, with fingerprint"
-            f" {job.fingerprint[:8]} instead of {fingerprint[:8]}: another command has discarded"
-            " the one that was to be rendered"
+            f"output {mine.output.url}: contains another job now, with fingerprint"
+            f" {mine.fingerprint[:8]} instead of {job.fingerprint[:8]}: another command has"
+            " discarded the one that was to be rendered"
+        )
+    if mine.revision != job.revision:
+        raise InputError(
+            f"output {mine.output.url}: its job was edited by another command meanwhile; run"
+            " `storyreel continue` to render it as it is now"
         )
 
 

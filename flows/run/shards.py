@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from storyreel.cluster.work import Work
 from storyreel.flows.job.config import RenderConfig
+from storyreel.flows.job.editions import kept_copies
+from storyreel.flows.job.inputs import inputs_of, settings_of
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import remove_unrecorded
 from storyreel.flows.job.stage_table import FAILURES, ShardContext, StageSpec
@@ -43,6 +45,8 @@ class StageOfShard:
 
     def units(self) -> list[Work]:
         """All units of the stage, finished ones too, from the manifests of the stages before."""
+        settings = settings_of(self.spec, self.context.config)
+        kept = kept_copies(self.context, self.spec)
         return [
             Work(
                 unit=UnitId(
@@ -54,6 +58,8 @@ class StageOfShard:
                 argument=unit.argument,
                 record=self.spec.record,
                 fingerprint=self.context.fingerprint,
+                inputs=inputs_of(unit, settings),
+                first_copy=1 + kept.get(unit.story_id, 0),
             )
             for unit in self.spec.units(self.context)
         ]
@@ -107,6 +113,9 @@ class UnitRunner(Protocol):
     def opened(self, stage: StageOfShard, num_units: int) -> None:
         """Called when the number of units of a shard's stage is known."""
 
+    def reopened(self, stage: StageOfShard, num_units: int) -> None:
+        """Called when units that were done are open again: what they are made from was edited."""
+
     def ended(self, unit: UnitId, result: Commit[Any] | Failure) -> None:
         """Called when a unit has ended in this run."""
 
@@ -132,7 +141,7 @@ def _results(
 ) -> Iterator[tuple[str, Commit[Any] | Failure]]:
     """Yield the name and the result of every unit; units that are left are submitted first."""
     output, name = stage.context.output, stage.spec.name
-    found = UnitRecords.find(output, name, stage.shard)
+    found = _up_to_date(stage, units, runner)
     later_first = -stage.context.stages.names.index(name)  # films before the next keyframes
     submitted: dict[Future[Commit[Any] | Failure], UnitId] = {}
     for order, work in enumerate(units):
@@ -148,6 +157,32 @@ def _results(
         unit, result = submitted[future], future.result()
         runner.ended(unit, result)
         yield unit.name, result
+
+
+def _up_to_date(stage: StageOfShard, units: list[Work], runner: UnitRunner) -> UnitRecords:
+    """Return the records of units that count, after those that do not were removed.
+
+    In a shard that was edited, a unit that was made from something else is open again, and one that
+    the stories do not have any more is forgotten.
+    """
+    found = UnitRecords.find(stage.context.output, stage.spec.name, stage.shard)
+    if not stage.shard.edition:
+        return found
+    wanted = {work.unit.name: work.inputs for work in units}
+    done = sorted(found.done)
+    made_from = found.map(lambda name: found.commit(name, stage.spec.record).inputs, done)
+    stale = {
+        name
+        for name, inputs in zip(done, made_from, strict=True)
+        # Earlier versions did not record inputs; the edit has forgotten what it concerns of them.
+        if name not in wanted or inputs not in ("", wanted[name])
+    }
+    forgotten = stale | (found.failed - wanted.keys())
+    if not forgotten:
+        return found
+    runner.reopened(stage, len(stale))
+    found.forgive(forgotten)
+    return UnitRecords.find(stage.context.output, stage.spec.name, stage.shard)
 
 
 def _ended_before(stage: StageOfShard, found: UnitRecords, name: str) -> Commit[Any] | Failure:

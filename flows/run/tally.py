@@ -82,6 +82,11 @@ class Tally:
             with self._lock:
                 self._census.note_shots(stage.shard, num_units, num_stories)
 
+    def reopened(self, stage: str, num_units: int) -> None:
+        """Take back units that were done: what they are made from was edited."""
+        with self._lock:
+            self._census.done[stage] -= num_units
+
     def ended(self, stage: str, result: Commit[Any] | Failure) -> None:
         """Add a unit that has ended."""
         with self._lock:

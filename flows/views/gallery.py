@@ -193,7 +193,7 @@ class _Summaries:
 
     def of(self, job: Job) -> Summary:
         """Return the summary of a job, in its present generations."""
-        state = (job.fingerprint, dict(job.generations))
+        state = (job.fingerprint, dict(job.state.generations))
         with self._lock:  # requests are answered in several threads
             known, summary = self._known.get(job.output.url, (None, None))
             if summary is None or known != state:

@@ -66,18 +66,19 @@ class Begun:
         return self.number == 1
 
 
-def begin(output: Output, unit: str, attempts: int) -> Begun:
+def begin(output: Output, unit: str, attempts: int, first_copy: int = 1) -> Begun:
     """Record that an attempt begins; two attempts never get the same record.
 
     Args:
         unit: path of the unit's records without suffix, such as `units/films/00000-of-00001/fox`.
         attempts: attempts so far that count, this one included.
+        first_copy: the first copy whose names do not belong to an earlier generation.
     """
     number = attempts
     while True:
         record = AttemptRecord(
             attempts=attempts,
-            copy=_next_copy(output, unit, number),
+            copy=max(first_copy, _next_copy(output, unit, number)),
             writer=ProcessId.current(),
         )
         if output.publish_new(record_of(unit, number), to_json(record)):

@@ -59,6 +59,7 @@ class Commit(Generic[R]):
         hardware: hardware class of the worker (see `stages.hardware`).
         fingerprint: that of the job that the unit belongs to; "" if it was not recorded.
         ended_at: when that attempt ended, in seconds since the epoch; 0 if it was not recorded.
+        inputs: fingerprint of what the unit was made from; "" if it was not recorded.
     """
 
     records: tuple[R, ...]
@@ -68,6 +69,7 @@ class Commit(Generic[R]):
     hardware: str
     fingerprint: str = ""
     ended_at: float = 0.0
+    inputs: str = ""
 
 
 def folder(stage: str, shard: Shard) -> str:
@@ -79,11 +81,17 @@ def _path(unit: UnitId, suffix: str) -> str:
     return f"{folder(unit.stage, unit.shard)}/{unit.name}{suffix}"
 
 
-def commit(output: Output, unit: UnitId, made: Commit[Any], record: type[R]) -> Commit[R]:
+def commit(
+    output: Output, unit: UnitId, made: Commit[Any], record: type[R], *, first_copy: int = 1
+) -> Commit[R]:
     """Record that a unit is done; its files must be published before.
 
     Of several attempts the first one to commit counts; the files of the others are removed, by the
-    one that counts and by those that come later.
+    one that counts and by those that come later. What was made from other inputs does not count:
+    it is of a worker from before the story was edited.
+
+    Args:
+        first_copy: copies before this one belong to earlier generations and stay.
 
     Returns:
         The commit that counts.
@@ -91,10 +99,13 @@ def commit(output: Output, unit: UnitId, made: Commit[Any], record: type[R]) -> 
     paths = _paths(made)
     output.check_held()
     if output.publish_new(_path(unit, COMMITTED), to_json(made)):
-        for earlier in (earlier for path in paths for earlier in earlier_copies(path)):
+        for earlier in (copy for path in paths for copy in earlier_copies(path, first_copy)):
             output.remove(earlier)
         return made
     kept = read_commit(output, unit, record)
+    if kept.inputs != made.inputs:
+        output.publish(_path(unit, COMMITTED), to_json(made))
+        return made
     for path in paths - _paths(kept):
         output.remove(path)
     return kept
@@ -112,9 +123,9 @@ def commit_failure(output: Output, unit: UnitId, failure: Failure) -> None:
         settle(output, _path(unit, ""), last)
 
 
-def begin_attempt(output: Output, unit: UnitId, attempts: int) -> Begun:
+def begin_attempt(output: Output, unit: UnitId, attempts: int, first_copy: int = 1) -> Begun:
     """Record, before its stage is called, that a unit is tried for the `attempts`-th time."""
-    return begin(output, _path(unit, ""), attempts)
+    return begin(output, _path(unit, ""), attempts, first_copy)
 
 
 def excuse_attempt(output: Output, unit: UnitId, attempts: int) -> None:

@@ -32,10 +32,15 @@ def plain_name(path: str) -> str:
     return _named(path, 1)
 
 
-def earlier_copies(path: str) -> list[str]:
-    """Return the names that copies of a file before this one have."""
+def copy_of(path: str) -> int:
+    """Return which copy of a file has this name."""
     _, tilde, number = PurePosixPath(path).stem.rpartition("~")
-    return [_named(path, copy) for copy in range(1, int(number))] if tilde else []
+    return int(number) if tilde else 1
+
+
+def earlier_copies(path: str, first: int = 1) -> list[str]:
+    """Return the names that copies of a file before this one have, from the copy `first` on."""
+    return [_named(path, copy) for copy in range(first, copy_of(path))]
 
 
 def _named(path: str, copy: int) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -23,7 +23,7 @@ from storyreel.stages.output.storage import Output
 R = TypeVar("R")
 
 STORIES = "stories"
-"""The table of the accepted stories; it only ever has one generation."""
+"""The table of the accepted stories; it has a generation for each edit of them."""
 
 FINGERPRINT = b"storyreel.fingerprint"
 """Key of the job's fingerprint in the metadata of a manifest."""
@@ -39,11 +39,17 @@ _NAME = re.compile(r"([0-9]{5,})-of-([0-9]{5,})(?:\.g([0-9]{4,}))?\.parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Shard:
-    """A fixed group of stories: number `index` of `count`; `generation` counts its retries."""
+    """A fixed group of stories: number `index` of `count`.
+
+    Attributes:
+        generation: how often it was opened again, to try stories again or because they were edited.
+        edition: the generation for which its stories or the settings were edited last.
+    """
 
     index: int
     count: int
     generation: int = 0
+    edition: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.index:05d}-of-{self.count:05d}"
@@ -59,7 +65,8 @@ class Shard:
 
 def manifest_path(table: str, shard: Shard) -> str:
     """Return the path of a shard's manifest of `table` (stories, panels, shots, ...)."""
-    again = f".g{shard.generation:04d}" if shard.generation and table != STORIES else ""
+    generation = shard.edition if table == STORIES else shard.generation
+    again = f".g{generation:04d}" if generation else ""
     return f"manifests/{table}/{shard}{again}.parquet"
 
 

@@ -87,6 +87,9 @@ class InlineRunner:
     def opened(self, stage: Any, num_units: int) -> None:
         """Nothing counts the units here."""
 
+    def reopened(self, stage: Any, num_units: int) -> None:
+        """Nothing counts the units here."""
+
     def ended(self, unit: Any, result: Any) -> None:
         """Nothing counts the units here."""
 

@@ -65,7 +65,7 @@ def test_an_output_that_holds_another_job_is_left_alone(good: Path, tmp_path: Pa
     open_job(output, str(good), load_config("pocket"))
     before = output.read("job.json")
     error = render(str(good), "--output", output.url, "--set", "keyframes.num_inference_steps=19")
-    assert "holds a different job (keyframes.num_inference_steps: 20 there, 19 here)" in str(error)
+    assert "its job has other settings; pass --yes" in str(error)
     assert output.read("job.json") == before
 
 
