@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import assert_never
 
 from storyreel.stages.models.denoising import use_deterministic_kernels
-from storyreel.stages.motion.config import MotionConfig, RendererKind
+from storyreel.stages.motion.config import (
+    DissolveConfig,
+    FirstLastFrameConfig,
+    ImagePromptConfig,
+    LatentInterpolationConfig,
+    MotionConfig,
+    SemanticMotionConfig,
+    SparseControlConfig,
+)
 from storyreel.stages.motion.frames import (
     Pixels,
     cut,
@@ -19,9 +27,12 @@ from storyreel.stages.motion.frames import (
     to_pixels,
     with_keyframes,
 )
-from storyreel.stages.motion.image_prompt import ImagePromptRenderer
 from storyreel.stages.motion.renderer import Transition, TransitionRenderer
-from storyreel.stages.motion.smp import SemanticMotionRenderer
+from storyreel.stages.motion.renderers.baselines import Dissolve, LatentInterpolation
+from storyreel.stages.motion.renderers.first_last_frame import FirstLastFrameRenderer
+from storyreel.stages.motion.renderers.image_prompt import ImagePromptRenderer
+from storyreel.stages.motion.renderers.semantic_motion import SemanticMotionRenderer
+from storyreel.stages.motion.renderers.sparse_control import SparseControlRenderer
 from storyreel.stages.output.records import Clip, File, Keyframe, Shot, ShotKind
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import read_picture
@@ -107,16 +118,15 @@ class MotionStage:
 
     def _render(self, shot: Shot, first: Pixels, last: Pixels) -> Pixels:
         self._check_num_frames("num_frames", shot.num_frames)
-        frames = self._renderer(
-            Transition(
-                first=to_image(first),
-                last=to_image(last),
-                text=shot.text,
-                negative_prompt=shot.negative_prompt,
-                seed=shot.seed,
-                num_frames=shot.num_frames,
-            )
+        transition = Transition(
+            first=to_image(first),
+            last=to_image(last),
+            text=shot.text,
+            negative_prompt=shot.negative_prompt,
+            seed=shot.seed,
+            num_frames=shot.num_frames,
         )
+        (frames,) = self._renderer([transition])
         if not frames.isfinite().all():
             raise ValueError("the model gave values that are not finite")
         return to_pixels(frames)
@@ -156,10 +166,18 @@ class MotionStage:
 def build_renderer(config: MotionConfig) -> TransitionRenderer:
     """Load the renderer that `config` names."""
     match config.renderer:
-        case RendererKind.SEMANTIC_MOTION:
-            return SemanticMotionRenderer(config)
-        case RendererKind.IMAGE_PROMPT:
-            return ImagePromptRenderer(config)
+        case SemanticMotionConfig() as parts:
+            return SemanticMotionRenderer(config, parts)
+        case ImagePromptConfig() as parts:
+            return ImagePromptRenderer(config, parts)
+        case SparseControlConfig() as parts:
+            return SparseControlRenderer(config, parts)
+        case FirstLastFrameConfig() as parts:
+            return FirstLastFrameRenderer(config, parts)
+        case LatentInterpolationConfig():
+            return LatentInterpolation(config)
+        case DissolveConfig():
+            return Dissolve()
         case _:
             assert_never(config.renderer)
 

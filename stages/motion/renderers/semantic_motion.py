@@ -4,6 +4,7 @@ Axes: G guidance branches, F frames, L text tokens, N image tokens, C their chan
 cross-attention.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Self
 
@@ -12,12 +13,12 @@ from torch import Tensor
 
 from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import load_part
-from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.config import MotionConfig, SemanticMotionConfig
 from storyreel.stages.motion.denoise import rows_of_frames, rows_of_text
 from storyreel.stages.motion.frames import to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.predictor import SemanticMotionPredictor
-from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.renderer import Transition, check_alike
 from storyreel.stages.motion.sampler import ClipSampler
 
 
@@ -38,13 +39,13 @@ def join_text_and_motion(text: Tensor, motion: Tensor) -> Tensor:
 class SemanticMotionRenderer:
     """CLIP image encoder, Semantic Motion Predictor, video UNet."""
 
-    def __init__(self, config: MotionConfig) -> None:
+    def __init__(self, config: MotionConfig, parts: SemanticMotionConfig) -> None:
         """Load the models."""
-        self._sampler = ClipSampler(load_motion_pipeline(config), config)
+        self._sampler = ClipSampler(load_motion_pipeline(config, parts), config, parts)
         self._image_encoder = ImageEncoder(
-            config.model, config.image_encoder, config.feature_extractor
+            config.model, parts.image_encoder, parts.feature_extractor
         )
-        self._predictor = load_part(SemanticMotionPredictor, config.motion_predictor, config.model)
+        self._predictor = load_part(SemanticMotionPredictor, parts.motion_predictor, config.model)
 
     def smaller(self) -> Self:
         """The same renderer with less memory."""
@@ -58,11 +59,12 @@ class SemanticMotionRenderer:
         predictor_frames: int = self._predictor.config.max_frames
         return min(self._sampler.max_frames, predictor_frames)
 
-    def __call__(self, transition: Transition) -> Tensor:
-        """Render (F, 3, H, W)."""
-        text = self._sampler.encode_text(transition)
-        conditions = join_text_and_motion(text, self._motion(transition))
-        return self._sampler.render(transition, conditions)
+    def __call__(self, transitions: Sequence[Transition]) -> list[Tensor]:
+        """Render (F, 3, H, W) each."""
+        check_alike(transitions)
+        text = self._sampler.encode_text(transitions)
+        motion = torch.cat([self._motion(one) for one in transitions])
+        return self._sampler.render(transitions, join_text_and_motion(text, motion))
 
     @torch.inference_mode()
     def _motion(self, transition: Transition) -> Tensor:
