@@ -125,6 +125,7 @@ class MotionStage:
             negative_prompt=shot.negative_prompt,
             seed=shot.seed,
             num_frames=shot.num_frames,
+            guidance_scale=shot.guidance_scale,
         )
         (frames,) = self._renderer([transition])
         if not frames.isfinite().all():

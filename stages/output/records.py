@@ -127,6 +127,8 @@ class PanelInput:
     """Image that conditions the ControlNet, such as a pose; the same for all beats."""
     markup: PanelMarkup | None = None
     """`text`, parsed when the row was accepted; `None` in the jobs of version 0.1."""
+    motion: str | None = None  # what happens on the way to the next panel
+    motion_guidance: float | None = None  # of that shot; `None`: the configuration's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ class Shot:
     negative_prompt: str
     seed: int
     num_frames: int
+    guidance_scale: float | None = None  # `None`: the configuration's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
