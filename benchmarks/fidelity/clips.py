@@ -45,7 +45,8 @@ from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import load_part
 from storyreel.stages.motion.config import MotionConfig, SemanticMotionConfig
 from storyreel.stages.motion.denoise import Conditions, rows_of_text
-from storyreel.stages.motion.frames import to_image, to_pixels, with_keyframes
+from storyreel.stages.motion.ends import match_ends
+from storyreel.stages.motion.frames import to_image, to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.predictor import SemanticMotionPredictor, interpolate
 from storyreel.stages.motion.renderer import Transition
@@ -144,7 +145,7 @@ class ClipRenderer:
         if condition is Condition.LATENTS:
             return self._blended(transition, frames)
         (generated,) = self._sampler.render([transition], self._read(transition, frames, condition))
-        return with_keyframes(to_pixels(generated), frames[0], frames[-1])
+        return to_pixels(match_ends(generated, transition.first, transition.last))
 
     @torch.inference_mode()
     def tokens(self, frames: Pixels) -> dict[Condition, Tensor]:
@@ -323,14 +324,8 @@ def measure_films(setup: Setup, keyframes: Method) -> None:
     for story in wanted:
         unit = unit_of(story)
         pictures = pictures_of(keyframes.row, unit, len(story.panels))
-        shots = [
-            with_keyframes(
-                to_pixels(render([_transition(story, index, pictures, fixed)])[0]),
-                pictures[index],
-                pictures[index + 1],
-            )
-            for index in range(len(pictures) - 1)
-        ]
+        ways = [_transition(story, index, pictures, fixed) for index in range(len(pictures) - 1)]
+        shots = [to_pixels(match_ends(render([way])[0], way.first, way.last)) for way in ways]
         save_strip(row, unit, shots)
         row.keep(
             unit,

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from storyreel.flows.job.status import StageStatus
 from storyreel.flows.views.figures import format_duration, format_rate
-from storyreel.stages.output.records import Storyboard
+from storyreel.stages.output.records import Clip, Storyboard
 
 MAX_WARNINGS = 20
 """Notes about prompts that the terminal shows."""
@@ -41,7 +41,11 @@ class StageProgress:
             )
 
     def warn(self, result: Any) -> None:
-        """Print how a user's text was changed; the panel manifests contain every such warning."""
+        """Print how a user's text was changed, and which clips are flawed; the manifests of panels
+        and clips contain every such note."""
+        if isinstance(result, tuple) and isinstance(result[0], Clip) and result[0].flaw:
+            clip = result[0]
+            self._say(f"story {clip.story_id}: shot {clip.shot_index}: {clip.flaw}")
         if not isinstance(result, tuple) or not isinstance(result[0], Storyboard):
             return
         panels = result[0].panels

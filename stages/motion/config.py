@@ -168,7 +168,13 @@ class MotionConfig(Settings):
     height: int | None = Field(default=None, ge=1)
     """Pixels, as `width`; both or none of them."""
     num_frames: int = Field(default=16, ge=4)
-    """Frames of a clip, both keyframes included; what the motion adapter knows is the upper end."""
+    """Frames of a clip in the film, both keyframes included. More than the model knows are rendered
+    in windows."""
+    fps: int | None = Field(default=None, ge=1, le=60)
+    """Frames a second that the video model was trained for, if the film has more: clips are
+    rendered at this rate and brought to the film's by blending neighbours. Default: the film's."""
+    batch_size: int = Field(default=1, ge=1, le=64)
+    """Windows of a long shot that are rendered in one call, where memory allows."""
     decode_batch_size: int = Field(default=4, ge=1)
     """Frames that the VAE decodes at once."""
 

@@ -229,6 +229,7 @@ class Clip:
             it (the larger of the two ends), divided by the median difference between neighbouring
             frames inside the clip. Both are 0 where nothing was generated.
         degraded: as for keyframes.
+        flaw: what is wrong with the frames, also after a second attempt; "" if nothing.
     """
 
     story_id: StoryId
@@ -244,6 +245,7 @@ class Clip:
     endpoint_closeness: float
     endpoint_jump: float
     degraded: bool = False
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

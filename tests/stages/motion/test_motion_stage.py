@@ -25,6 +25,8 @@ from tests.stages.tiny import MAX_FRAMES, save_tiny_pipeline
 
 SIZE = 32
 NUM_FRAMES = 6
+LONGEST = (MAX_FRAMES - 1) ** 2 + 1
+"""What windows of the motion adapter's length can be put together to."""
 
 
 def picture(seed: int, *, width: int = SIZE, height: int = SIZE) -> Pixels:
@@ -160,21 +162,21 @@ def test_a_dissolve_fades_evenly_from_keyframe_to_keyframe(
     assert np.abs(frames[2] - middle).max() <= 0.5
 
 
-@pytest.mark.parametrize("num_frames", [3, MAX_FRAMES + 1])
+@pytest.mark.parametrize("num_frames", [3, LONGEST + 1])
 def test_a_clip_that_the_models_cannot_render_is_refused_by_name(
     tmp_path: Path, config: MotionConfig, unit: MotionUnit, num_frames: int
 ) -> None:
     stage = MotionStage(output_url=str(tmp_path), config=config)
-    message = rf"story tale: shot 2: num_frames: {num_frames}, allowed are 4 to {MAX_FRAMES}"
+    message = rf"story tale: shot 2: num_frames: {num_frames}, allowed are 4 to {LONGEST}"
     with pytest.raises(ValueError, match=message):
         stage(with_shot(unit, num_frames=num_frames))
 
 
-def test_a_config_longer_than_the_motion_adapter_knows_is_refused_at_once(
+def test_a_config_longer_than_windows_of_the_motion_adapter_reach_is_refused_at_once(
     tmp_path: Path, config: MotionConfig
 ) -> None:
-    long = config.model_copy(update={"num_frames": MAX_FRAMES + 1})
-    with pytest.raises(ValueError, match=rf"num_frames: {MAX_FRAMES + 1}.* 4 to {MAX_FRAMES}"):
+    long = config.model_copy(update={"num_frames": LONGEST + 1})
+    with pytest.raises(ValueError, match=rf"num_frames: {LONGEST + 1}.* 4 to {LONGEST}"):
         MotionStage(output_url=str(tmp_path), config=long)
 
 
@@ -232,7 +234,7 @@ def test_values_that_are_not_finite_never_become_a_clip(
     tmp_path: Path, config: MotionConfig, unit: MotionUnit
 ) -> None:
     stage = MotionStage(output_url=str(tmp_path), config=config)
-    pipeline = stage._renderer._sampler._pipeline
+    pipeline = stage._renderer._renderer._sampler._pipeline  # type: ignore[attr-defined]
     with torch.no_grad():
         pipeline.unet.conv_out.bias.fill_(torch.nan)
     with pytest.raises(ValueError, match=r"story tale: shot 2: .* not finite"):
