@@ -19,7 +19,13 @@ def load_motion_pipeline(config: MotionConfig, video: VideoUNetConfig) -> Any:
     _check_family(pipeline, config)
     _check_size(pipeline, config)
     adapter = load_part(MotionAdapter, video.motion_adapter, config.model)
-    unet = UNetMotionModel.from_unet2d(pipeline.unet, adapter)
+    try:
+        unet = UNetMotionModel.from_unet2d(pipeline.unet, adapter)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"motion.renderer.motion_adapter: does not fit the UNet of motion.model"
+            f" {config.model.path}, it must belong to the same family: {error}"
+        ) from error
     pipeline.register_modules(unet=unet.to(config.model.device).eval())
     return pipeline
 

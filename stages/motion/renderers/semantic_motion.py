@@ -40,12 +40,31 @@ class SemanticMotionRenderer:
     """CLIP image encoder, Semantic Motion Predictor, video UNet."""
 
     def __init__(self, config: MotionConfig, parts: SemanticMotionConfig) -> None:
-        """Load the models."""
-        self._sampler = ClipSampler(load_motion_pipeline(config, parts), config, parts)
+        """Load the models.
+
+        Raises:
+            ValueError: the predictor was trained with another image encoder or video model.
+        """
+        pipeline = load_motion_pipeline(config, parts)
+        self._sampler = ClipSampler(pipeline, config, parts)
         self._image_encoder = ImageEncoder(
             config.model, parts.image_encoder, parts.feature_extractor
         )
         self._predictor = load_part(SemanticMotionPredictor, parts.motion_predictor, config.model)
+        num_tokens, token_dim = self._image_encoder.token_shape
+        self._check_fit(
+            image_token_dim=token_dim,
+            num_tokens=num_tokens,
+            cross_attention_dim=pipeline.unet.config.cross_attention_dim,
+        )
+
+    def _check_fit(self, **needed: int) -> None:
+        for name, value in needed.items():
+            if (trained := self._predictor.config[name]) != value:
+                raise ValueError(
+                    f"motion.renderer.motion_predictor: was trained for {name} {trained}, the"
+                    f" configured image encoder and video model have {value}; they belong together"
+                )
 
     def smaller(self) -> Self:
         """The same renderer with less memory."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from diffusers import MotionAdapter
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from storyreel.stages.motion.config import (
     SemanticMotionConfig,
     SparseControlConfig,
 )
+from storyreel.stages.motion.predictor import SemanticMotionPredictor
 from storyreel.stages.motion.renderer import Transition, TransitionRenderer
 from storyreel.stages.motion.renderers.sparse_control import SparseControl
 from storyreel.stages.motion.stage import build_renderer
@@ -332,3 +334,35 @@ def test_a_key_that_a_renderer_does_not_have_is_refused(
     with pytest.raises(ValueError, match=message):
         MotionConfig.model_validate({"renderer": table})
     assert LatentInterpolationConfig().kind == "latent_interpolation"
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"image_token_dim": 16}, "image_token_dim 16, .* have 32"),
+        ({"num_tokens": 50}, "num_tokens 50, .* have 5"),
+        ({"cross_attention_dim": 64}, "cross_attention_dim 64, .* have 32"),
+    ],
+)
+def test_a_predictor_of_another_encoder_or_video_model_is_refused_by_name(
+    config: Callable[[str], MotionConfig], tmp_path: Path, other: dict[str, int], told: str
+) -> None:
+    shape = {"image_token_dim": 32, "num_tokens": 5, "cross_attention_dim": 32, "hidden_dim": 32}
+    SemanticMotionPredictor(**{**shape, **other}, num_layers=1).save_pretrained(tmp_path)
+    parts = SemanticMotionConfig(motion_predictor=PartConfig(path=str(tmp_path)))
+    with pytest.raises(ValueError, match=f"motion_predictor: was trained for {told}"):
+        build_renderer(config("semantic_motion").model_copy(update={"renderer": parts}))
+
+
+def test_a_motion_adapter_of_another_family_is_refused_by_name(
+    config: Callable[[str], MotionConfig], tmp_path: Path
+) -> None:
+    MotionAdapter(
+        block_out_channels=(8, 16),
+        motion_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=4,
+    ).save_pretrained(tmp_path)
+    parts = SparseControlConfig(motion_adapter=PartConfig(path=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"motion_adapter: does not fit the UNet .* same family"):
+        build_renderer(config("sparse_control").model_copy(update={"renderer": parts}))
