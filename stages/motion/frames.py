@@ -53,7 +53,8 @@ def resampled(frames: Pixels, num_frames: int) -> Pixels:
     before = np.minimum(times.astype(int), len(frames) - 2)
     share = (times - before).reshape(-1, 1, 1, 1)
     blended = (1 - share) * frames[before] + share * frames[before + 1]
-    return np.rint(blended).astype(np.uint8)
+    pixels: Pixels = np.rint(blended).astype(np.uint8)
+    return pixels
 
 
 def endpoint_jump(frames: Pixels) -> float:
