@@ -60,7 +60,8 @@ device = "cuda"
 - `[motion.renderer]` and its parts belong to the family of `[motion.model]`; which renderer needs
   what, and which public weights there are, is in [docs/motion.md](motion.md).
 - `kind = "semantic_motion"` needs a motion adapter and a Semantic Motion Predictor that were
-  trained together with the video model. There are none for public weights.
+  trained together with the video model. There are none for public weights;
+  `storyreel train motion` trains one.
 """
 
 PARTS = """\

@@ -28,6 +28,9 @@ class ModelsConfig(Section):
     """A text-to-image pipeline of SD1.5's or SD2.1's family, in float32."""
     image_encoder: PartConfig = PartConfig(subfolder="image_encoder")
     feature_extractor: PartConfig = PartConfig(subfolder="feature_extractor")
+    start: PartConfig | None = None
+    """A predictor to go on from, of the shape of `predictor`; default: a random one. The semantic
+    objective keeps its projection into the video model's text space, which it cannot train."""
     motion_adapter: PartConfig | None = None
     """Where the motion module starts; default: one that changes nothing yet."""
     beta_schedule: str | None = None

@@ -11,6 +11,7 @@ import torch
 from diffusers import DDPMScheduler, MotionAdapter, UNetMotionModel
 from torch import Tensor, nn
 
+from storyreel.stages.models.config import PartConfig
 from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import encode_prompts, load_part, load_pipeline
 from storyreel.stages.motion.autoencoder import Autoencoder
@@ -52,21 +53,40 @@ class Models:
         return self._autoencoder.encode(torch.stack([to_image(frame) for frame in frames]))
 
     def build_predictor(self, config: MotionTrainingConfig) -> SemanticMotionPredictor:
-        """An untrained predictor for the image encoder and the UNet; its start is random but the
-        same on every worker."""
+        """The predictor to go on from, or one for the image encoder and the UNet whose start is
+        random but the same on every worker.
+
+        Raises:
+            ValueError: the one to go on from has another shape.
+        """
         num_tokens, token_dim = self._image_encoder.token_shape
+        shape = {
+            "image_token_dim": token_dim,
+            "num_tokens": num_tokens,
+            "cross_attention_dim": self.pipeline.unet.config.cross_attention_dim,
+            "hidden_dim": config.predictor.hidden_dim,
+            "num_layers": config.predictor.num_layers,
+            "num_heads": config.predictor.num_heads,
+            "max_frames": config.max_frames,
+        }
+        if self._config.start is not None:
+            return self._started(self._config.start, shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            predictor: SemanticMotionPredictor = SemanticMotionPredictor(
-                image_token_dim=token_dim,
-                num_tokens=num_tokens,
-                cross_attention_dim=self.pipeline.unet.config.cross_attention_dim,
-                hidden_dim=config.predictor.hidden_dim,
-                num_layers=config.predictor.num_layers,
-                num_heads=config.predictor.num_heads,
-                max_frames=config.max_frames,
-            )
+            predictor: SemanticMotionPredictor = SemanticMotionPredictor(**shape)
         return predictor.to(self.pipeline.device)
+
+    def _started(self, part: PartConfig, shape: Mapping[str, int]) -> SemanticMotionPredictor:
+        predictor: SemanticMotionPredictor = load_part(
+            SemanticMotionPredictor, part, self._config.model
+        )
+        for name, wanted in shape.items():
+            if (found := predictor.config[name]) != wanted:
+                raise ValueError(
+                    f"models.start: its {name} is {found}, must be {wanted} as the configuration,"
+                    " the image encoder and the UNet say"
+                )
+        return predictor
 
     def build_video_model(self, seed: int) -> "VideoModel":
         """The video UNet; only its motion module learns."""

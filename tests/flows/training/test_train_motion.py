@@ -1,4 +1,4 @@
-"""`storyreel train motion`, really started: workers of Ray Train, a kill, the end of a killed run."""
+"""`storyreel train motion`, really started: workers of Ray Train, a kill, and going on after it."""
 
 import os
 import signal

@@ -148,6 +148,29 @@ def test_through_the_video_model_predictor_projection_and_motion_module_learn_an
     assert not any("resnets" in name for name in states[0])  # the image model is not kept even
 
 
+def test_a_run_goes_on_from_a_predictor_and_keeps_its_projection(
+    family: Path, index: list[IndexedVideo], tmp_path: Path
+) -> None:
+    first = config_of(family, num_steps=3, objective=Objective.PAPER)
+    train(first, index, work(tmp_path / "first"))
+    start = PartConfig(path=str(tmp_path / "first" / "export"), subfolder="motion_predictor")
+    models = ModelsConfig(model=ModelConfig(path=str(family)), start=start)
+    train(
+        config_of(family, num_steps=3).model_copy(update={"models": models}),
+        index,
+        work(tmp_path / "second"),
+    )
+    file = "export/motion_predictor/diffusion_pytorch_model.safetensors"
+    before, after = (load_file(tmp_path / name / file) for name in ("first", "second"))
+    for name, weight in before.items():
+        assert torch.equal(after[name], weight) is name.startswith("projection."), name
+    other = config_of(family).predictor.model_copy(update={"hidden_dim": 32})
+    with pytest.raises(ValueError, match=r"models\.start: its hidden_dim is 16, must be 32"):
+        Models(models).build_predictor(
+            config_of(family).model_copy(update={"models": models, "predictor": other})
+        )
+
+
 def test_whole_videos_are_held_out(index: list[IndexedVideo]) -> None:
     config = VideosConfig(num_frames=NUM_FRAMES, held_out_share=0.3)
     split = split_videos(index, config, seed=0)
