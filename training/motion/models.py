@@ -73,8 +73,9 @@ class Models:
             return self._started(self._config.start, shape)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            predictor: SemanticMotionPredictor = SemanticMotionPredictor(**shape)
-        return predictor.to(self.pipeline.device)
+            predictor: Any = SemanticMotionPredictor(**shape)
+        placed: SemanticMotionPredictor = predictor.to(self.pipeline.device)
+        return placed
 
     def _started(self, part: PartConfig, shape: Mapping[str, int]) -> SemanticMotionPredictor:
         predictor: SemanticMotionPredictor = load_part(

@@ -122,7 +122,7 @@ class ShardedRows:
 
 
 def _open(path: Path, name: str) -> _Shard:
-    file = safe_open(path, framework="pt")
+    file: Any = safe_open(path, framework="pt")
     rows = file.get_slice(name)
     return _Shard(rows=rows, shape=tuple(rows.get_shape()))
 
