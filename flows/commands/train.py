@@ -18,8 +18,8 @@ def motion(
         Path, typer.Option("--output", help="Folder of the run; all workers must see it.")
     ],
     config_name: Annotated[
-        str, typer.Option("--config", help="Name (motion-pocket, motion-paper) or TOML file.")
-    ] = "motion-pocket",
+        str, typer.Option("--config", help="Name (pocket, paper) or TOML file.")
+    ] = "pocket",
     address: Annotated[
         str | None, typer.Option("--address", help="HOST:PORT of a Ray cluster; default: none.")
     ] = None,
@@ -31,7 +31,7 @@ def motion(
     from storyreel.stages.models.config import PACKAGE_ROOT
     from storyreel.training.motion.config import MotionTrainingConfig
 
-    bundled = PACKAGE_ROOT / "configs" / "training" / f"{config_name}.toml"
+    bundled = PACKAGE_ROOT / "configs" / "training" / "motion" / f"{config_name}.toml"
     path = bundled if bundled.is_file() else Path(config_name)
     if not path.is_file():
         raise InputError(f"config {config_name!r}: is neither a file nor a bundled configuration")

@@ -204,3 +204,19 @@ def test_a_configuration_that_cannot_be_learned_is_refused(
     values = config_of(family).model_dump() | change
     with pytest.raises(ValueError, match=message):
         MotionTrainingConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/training/motion").glob("*.toml")), ids=str)
+def test_every_bundled_configuration_is_valid(path: Path) -> None:
+    config = MotionTrainingConfig.read(path)
+    paper = path.stem == "paper"
+    assert config.objective == ("paper" if paper else "semantic")
+    if paper:  # section 4
+        assert (config.predictor.num_layers, config.predictor.hidden_dim) == (8, 1024)
+        assert (config.num_steps, config.workers.num_workers) == (100_000, 8)
+
+
+def test_the_bundled_configuration_goes_on_from_the_bundled_predictor() -> None:
+    config = MotionTrainingConfig.read(Path("configs/training/motion/pocket.toml"))
+    predictor = Models(config.models).build_predictor(config)
+    assert predictor.config["max_frames"] == config.max_frames
