@@ -9,23 +9,30 @@ from functools import partial
 from pathlib import Path
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 
 from storyreel.cluster.config import ClusterConfig
 from storyreel.cluster.ray_runtime import connected
 from storyreel.cluster.training import train_on_ray
 from storyreel.flows.run.prefect_server import prefect_api
 from storyreel.flows.training.card import card
+from storyreel.flows.views.artifacts import small_picture
 from storyreel.stages.output.urls import check_no_credentials
 from storyreel.training.motion.config import MotionTrainingConfig
 from storyreel.training.motion.metrics import read_metrics
-from storyreel.training.motion.run import Trained, train, use_threads
+from storyreel.training.motion.run import SAMPLES, TABLE2, Trained, train, use_threads
 from storyreel.training.motion.work import claim, read_index, write_index
 from storyreel.training.parts.motion import PredictorError
 from storyreel.training.videos.index import IndexedVideo, index_videos, list_videos
 
 MAX_PROBLEMS = 100
 """Videos that are left out, of which the artifact tells."""
+MAX_PICTURES = 8
+"""Samples that are shown."""
 NUM_POINTS = 50
 """Rows of the curve that the artifact shows."""
 
@@ -93,6 +100,20 @@ def _work(config: MotionTrainingConfig, index: list[IndexedVideo], work: Path) -
     train(config, index, work)
 
 
+def _table2(work: Path) -> str:
+    """The lines of the card about the frames of held-out clips, if a video model rendered some."""
+    if not (work / TABLE2).exists():
+        return ""
+    means = json.loads((work / TABLE2).read_text(encoding="utf-8"))
+    names = list(means["true"])
+    head = ["| held-out clips | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    rows = [
+        f"| {kind} | " + " | ".join(f"{values[name]:.4f}" for name in names) + " |"
+        for kind, values in means.items()
+    ]
+    return "\n" + "\n".join([*head, *rows]) + "\n"
+
+
 @task(name="describe")
 def describe_task(
     config: MotionTrainingConfig,
@@ -102,9 +123,15 @@ def describe_task(
     trained: Trained,
 ) -> None:
     """Write the card, and show it and the curve in the UI."""
-    text = card(config, index, url, trained)
+    text = card(config, index, url, trained) + _table2(work)
     (work / "export" / "README.md").write_text(text, encoding="utf-8")
     create_markdown_artifact(key="motion-card", markdown=text)
+    for path in sorted((work / SAMPLES).glob("*.png"))[:MAX_PICTURES]:
+        create_image_artifact(
+            key="motion-sample",
+            image_url=small_picture(path.read_bytes()),
+            description=f"clip {path.stem}: true frames, and below them the rendered ones",
+        )
     measured = read_metrics(work)
     chosen = list(measured)[:: max(1, len(measured) // NUM_POINTS)]
     rows = [{"step": step, **measured[step]} for step in chosen]

@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from storyreel.stages.models.config import ModelConfig, PartConfig
-from storyreel.training.config import MotionConfig, PredictorConfig, Section
+from storyreel.training.config import MotionConfig, PredictorConfig, Section, StageConfig
 from storyreel.training.videos.config import VideosConfig
 
 
@@ -89,11 +89,16 @@ class MotionTrainingConfig(Section):
         return self
 
     @property
-    def num_steps(self) -> int:
-        """Of the objective."""
+    def steps(self) -> StageConfig:
+        """Number, rate and average of the objective's steps."""
         steps = self.motion if self.objective is Objective.PAPER else self.predictor
         assert steps is not None
-        return steps.num_steps
+        return steps
+
+    @property
+    def num_steps(self) -> int:
+        """Of the objective."""
+        return self.steps.num_steps
 
     @classmethod
     def read(cls, path: Path) -> Self:

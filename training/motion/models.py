@@ -52,6 +52,14 @@ class Models:
         """Frames (F, H, W, 3) to latents (F, c, h, w), scaled as the UNet knows them."""
         return self._autoencoder.encode(torch.stack([to_image(frame) for frame in frames]))
 
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Latents (F, c, h, w) to frames (F, 3, H, W) in [-1, 1] on the CPU."""
+        return self._autoencoder.decode(latents)
+
+    def encode_features(self, frames: Pixels) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Frames (F, H, W, 3) to embeddings (F, E) and the tokens of every block."""
+        return self._image_encoder.features(frames)
+
     def build_predictor(self, config: MotionTrainingConfig) -> SemanticMotionPredictor:
         """The predictor to go on from, or one for the image encoder and the UNet whose start is
         random but the same on every worker.
@@ -129,10 +137,8 @@ class VideoModel:
         """The motion modules; names of modules have no dots."""
         return nn.ModuleDict({name.replace(".", "/"): one for name, one in self.modules.items()})
 
-    def trained_adapter(self, learned: nn.ModuleDict) -> Any:
-        """The adapter with the weights of `learned`, which `learning` made, or an average of it."""
-        for name, module in self.modules.items():
-            module.load_state_dict(learned[name.replace(".", "/")].state_dict())
+    def trained_adapter(self) -> Any:
+        """The adapter with the weights that the motion modules have now."""
         self.adapter.load_state_dict(motion_state(self.unet))
         return self.adapter
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from storyreel.stages.models.attention import install_attention
@@ -22,6 +23,7 @@ from storyreel.training.checkpoints import BatchLoss, Trainer
 from storyreel.training.motion.config import MotionTrainingConfig, Objective
 from storyreel.training.motion.metrics import Metrics
 from storyreel.training.motion.models import Models, VideoModel, needed
+from storyreel.training.motion.sample import Sampler, side_by_side
 from storyreel.training.parts.motion import (
     ClipLoss,
     EncodedClips,
@@ -40,6 +42,11 @@ from storyreel.training.videos.index import IndexedVideo
 from storyreel.training.videos.reading import Pixels
 
 logger = logging.getLogger(__name__)
+
+NUM_SAMPLES = 8
+"""Held-out clips that are rendered at the end."""
+SAMPLES = "samples"
+TABLE2 = "table2.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,28 +104,46 @@ def train(config: MotionTrainingConfig, index: Sequence[IndexedVideo], work: Pat
     modules = nn.ModuleDict({"predictor": predictor})
     if video is not None:
         modules["motion"] = video.learning()
-    steps = config.predictor if config.motion is None or video is None else config.motion
-    trainer = Trainer(modules, steps, work / "checkpoint.safetensors", seed=config.seed)
-    with Metrics(work) as metrics:
-
-        def observe(step: int, loss: float) -> None:
-            metrics.add(step, {"loss": loss})
-            if step % config.validate_every == 0:
-                averaged = trainer.average["predictor"]
-                assert isinstance(averaged, SemanticMotionPredictor)
-                metrics.add(step, _as_metrics(held_out_error(averaged, clips)))
-
-        learned = trainer.run(loss_of(config, models, clips, predictor, video), observe)
-        averaged = learned["predictor"]
-        assert isinstance(averaged, SemanticMotionPredictor)
-        error = held_out_error(averaged, clips)
-        metrics.add(trainer.step, _as_metrics(error))
-    trained = Trained(num_steps=trainer.step, error=error)
+    loss = loss_of(config, models, clips, predictor, video)
+    trained = Trained(num_steps=config.num_steps, error=learn(config, modules, loss, clips, work))
     if parallel.rank() == 0:
-        _export(averaged, video, learned, work / "export")
+        averaged = _predictor(modules)
+        _export(averaged, video, work / "export")
+        if video is not None:  # which has the trained motion module now
+            _sample(Sampler(models, video, averaged), clips, work)
         (work / "trained.json").write_text(json.dumps(asdict(trained)), encoding="utf-8")
     parallel.wait()
     return trained
+
+
+def learn(
+    config: MotionTrainingConfig,
+    modules: nn.ModuleDict,
+    loss: BatchLoss,
+    clips: EncodedClips,
+    work: Path,
+) -> PredictorError:
+    """Take the steps that are left, give the modules their averaged weights, and measure them."""
+    path = work / "checkpoint.safetensors"
+    trainer = Trainer(modules, config.steps, path, seed=config.seed)
+    with Metrics(work) as metrics:
+
+        def observe(step: int, value: float) -> None:
+            metrics.add(step, {"loss": value})
+            if step % config.validate_every == 0:
+                error = held_out_error(_predictor(trainer.average), clips)
+                metrics.add(step, _as_metrics(error))
+
+        modules.load_state_dict(trainer.run(loss, observe).state_dict())
+        error = held_out_error(_predictor(modules.eval()), clips)
+        metrics.add(trainer.step, _as_metrics(error))
+    return error
+
+
+def _predictor(modules: nn.ModuleDict) -> SemanticMotionPredictor:
+    predictor = modules["predictor"]
+    assert isinstance(predictor, SemanticMotionPredictor)
+    return predictor
 
 
 def encode_clips(
@@ -172,20 +197,32 @@ def _as_metrics(error: PredictorError) -> dict[str, float]:
     }
 
 
-def _export(
-    predictor: SemanticMotionPredictor,
-    video: VideoModel | None,
-    learned: nn.ModuleDict,
-    folder: Path,
-) -> None:
+def _export(predictor: SemanticMotionPredictor, video: VideoModel | None, folder: Path) -> None:
     parts: dict[str, Any] = {"motion_predictor": predictor}
     if video is not None:
-        motion = learned["motion"]
-        assert isinstance(motion, nn.ModuleDict)
-        parts["motion_adapter"] = video.trained_adapter(motion)
+        parts["motion_adapter"] = video.trained_adapter()
     for name, part in parts.items():
         part.save_pretrained(folder / name, safe_serialization=True)
     logger.info("wrote %s to %s", ", ".join(parts), folder)
+
+
+def _sample(sampler: Sampler, clips: EncodedClips, work: Path) -> None:
+    """Render some held-out clips: a picture of each, and the means of Table 2 of them all."""
+    rows = range(clips.num_training, clips.tokens.shape[0])[:NUM_SAMPLES]
+    (work / SAMPLES).mkdir(exist_ok=True)
+    measured: list[tuple[str, Mapping[str, float]]] = []
+    for row in rows:
+        true, ours = sampler(clips, row)
+        Image.fromarray(side_by_side(true, ours)).save(work / SAMPLES / f"{row:06d}.png")
+        measured += [("true", sampler.table2(true)), ("rendered", sampler.table2(ours))]
+    means = {
+        kind: {
+            name: float(np.mean([values[name] for one, values in measured if one == kind]))
+            for name in measured[0][1]
+        }
+        for kind in ("true", "rendered")
+    }
+    (work / TABLE2).write_text(json.dumps(means), encoding="utf-8")
 
 
 def use_threads(num_threads: int) -> None:

@@ -1,9 +1,12 @@
 """A whole training run on tiny videos and a tiny family: it learns, stops, goes on, is exported."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -111,6 +114,23 @@ def test_every_step_is_measured_and_held_out_videos_now_and_then(
     held_out = [step for step, one in measured.items() if "held_out/token_error" in one]
     assert held_out == [2, 4, 5]
     assert measured[5]["held_out/token_error"] == pytest.approx(trained.error.predicted)
+
+
+def test_through_a_video_model_held_out_clips_are_rendered_and_judged(
+    family: Path, index: list[IndexedVideo], tmp_path: Path
+) -> None:
+    train(config_of(family, num_steps=2, objective=Objective.PAPER), index, tmp_path)
+    pictures = sorted((tmp_path / "samples").glob("*.png"))
+    assert len(pictures) == 2  # the clips of the video that is held out
+    with Image.open(pictures[0]) as strip:
+        pixels = np.asarray(strip)
+    assert pixels.shape == (2 * 32, NUM_FRAMES * 32, 3)
+    true, ours = pixels[:32], pixels[32:]
+    assert np.array_equal(true[:, :32], ours[:, :32])  # both begin with the keyframe
+    assert not np.array_equal(true, ours)
+    means = json.loads((tmp_path / "table2.json").read_text(encoding="utf-8"))
+    assert means["true"].keys() == means["rendered"].keys()
+    assert -1 <= means["rendered"]["clipsim_frames"] <= 1
 
 
 @pytest.mark.parametrize("objective", list(Objective))
