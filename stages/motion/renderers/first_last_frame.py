@@ -20,8 +20,8 @@ from storyreel.stages.models.config import ModelConfig, PartConfig, resolve
 from storyreel.stages.models.loading import location, torch_dtype
 from storyreel.stages.motion.config import FirstLastFrameConfig, LoraConfig, MotionConfig
 from storyreel.stages.motion.frames import to_pixels
-from storyreel.stages.motion.renderers.lora import merge_lora
 from storyreel.stages.motion.renderer import Transition, check_alike
+from storyreel.stages.motion.renderers.lora import merge_lora
 
 
 class FirstLastFrameRenderer:
