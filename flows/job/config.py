@@ -213,4 +213,6 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         both = isinstance(value, Mapping) and isinstance(old, Mapping)
         merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if both and old.get("kind") != value.get("kind", old.get("kind")):  # type: ignore[union-attr]
+            merged[key] = value  # the keys of one kind mean nothing to another
     return merged

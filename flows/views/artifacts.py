@@ -214,7 +214,7 @@ class _Page:
             sheet = self._job.output.read_checked(file)
         except ValueError as error:
             return escape_markdown(str(error))
-        return f"![{film.story_id}]({_small_picture(sheet)})"
+        return f"![{film.story_id}]({small_picture(sheet)})"
 
     def _summary_text(self, stages: Sequence[StageStatus], summary: Summary) -> str:
         remaining = len(self._job.unfinished())
@@ -285,7 +285,8 @@ def _actor_seconds(rate: StageRate | None) -> float:
     return rate.num_units * rate.mean_s if rate else 0.0
 
 
-def _small_picture(png: bytes) -> str:
+def small_picture(png: bytes) -> str:
+    """A picture as a data URI that Prefect's UI shows, scaled down."""
     with Image.open(io.BytesIO(png)) as sheet:
         small = sheet.convert("RGB")
     small.thumbnail((SHEET_WIDTH, 2 * SHEET_WIDTH))

@@ -122,7 +122,14 @@ def compose_negative(
 
 
 def compose_motion(first: Prompt, second: Prompt, style: Style, budget: TokenBudget) -> str:
-    """Write the text of a shot: "first, then second", or the prompt of the second if too long."""
+    """Write the text of a shot: "first, then second", or the prompt of the second if too long.
+
+    Args:
+        first: of the panel that the shot leaves.
+        second: what happens on the way, if the panel says so, else the next panel's.
+        style: template around the words.
+        budget: the limit.
+    """
     if first.body == second.body:
         return second.text
     before, after = style.prompt.split("{prompt}")
