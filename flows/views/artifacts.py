@@ -27,10 +27,10 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.status import STATUS, StageStatus, count_units, read_published
-from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.run.task_runs import TaskRuns
+from storyreel.flows.server.server_config import load_server_config
 from storyreel.flows.views.figures import format_duration, format_rate
 from storyreel.flows.views.gallery import write_gallery
 from storyreel.flows.views.plans import actor_time, plan_against_actual
