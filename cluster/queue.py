@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from storyreel.cluster.errors import ErrorClass
+from storyreel.cluster.errors import ErrorClass, PoolCancelledError
 from storyreel.cluster.work import Attempt, Problem, Work
 
 
@@ -36,6 +36,13 @@ class Entry:
         self.failed_on.add(worker)
         if problem.error_class is not ErrorClass.OUT_OF_MEMORY:
             self.failed_nodes.add(node)
+
+    def refuse(self, ended: Exception) -> None:
+        """Resolve its future with why the pool has ended; cancel it if the pool was closed."""
+        if isinstance(ended, PoolCancelledError):
+            self.future.cancel()
+        elif self.future.set_running_or_notify_cancel():
+            self.future.set_exception(ended)
 
     def is_hopeless_after(self, problem: Problem) -> bool:
         """True if another attempt is pointless: bad input, or out of memory in the smaller form."""

@@ -157,7 +157,7 @@ class Scheduler:
 
     def _accept(self, entry: Entry) -> None:
         if self._ended is not None:
-            _refuse(entry, self._ended)
+            entry.refuse(self._ended)
             return
         self._open.add(entry)
         if entry.attempts >= self._config.max_attempts:
@@ -390,13 +390,6 @@ class Scheduler:
     def _end(self, ended: Exception) -> None:
         self._crew.disband()
         for entry in self._open:
-            _refuse(entry, ended)
+            entry.refuse(ended)
         self._ended = ended
         self._drain_messages()
-
-
-def _refuse(entry: Entry, ended: Exception) -> None:
-    if isinstance(ended, PoolCancelledError):
-        entry.future.cancel()
-    elif entry.future.set_running_or_notify_cancel():
-        entry.future.set_exception(ended)
