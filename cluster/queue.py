@@ -1,5 +1,6 @@
 """The units that wait in a pool."""
 
+import time
 from bisect import insort
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -15,13 +16,15 @@ class Entry:
     """A unit on its way through a pool.
 
     `attempts` are those that count; `spared` are the losses of its workers that it was not blamed
-    for. Workers and nodes that failed it are remembered.
+    for. Workers and nodes that failed it are remembered. `accepted_at` is when it came into the
+    pool, on the monotonic clock.
     """
 
     work: Work
     key: tuple[tuple[int, ...], int]
     future: Future[Any]
     attempts: int
+    accepted_at: float = field(default_factory=time.monotonic)
     spared: int = 0
     smaller: bool = False
     failed_on: set[str] = field(default_factory=set)
@@ -59,6 +62,11 @@ class Queue:
 
     def __len__(self) -> int:
         return sum(map(len, self._by_stage.values()))
+
+    def oldest(self) -> Entry | None:
+        """The unit that came first of those that wait; may be called from any thread."""
+        waiting = (entry for entries in list(self._by_stage.values()) for entry in list(entries))
+        return min(waiting, key=lambda entry: entry.accepted_at, default=None)
 
     def stages(self) -> list[str]:
         """The stages that units wait for."""

@@ -34,6 +34,7 @@ OPERATION = {
     "cluster",
     "execution",
     "input",
+    "metrics",
     "pools",
     "references",
     "retention",
@@ -91,6 +92,15 @@ class ExecutionConfig(Settings):
         return self.shard_size or max(1, min(500, -(-num_stories // 64)))
 
 
+class MetricsConfig(Settings):
+    """Metrics for Prometheus, at `/metrics` of the process that runs the job."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Port; unset: none are served."""
+    host: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9_.:-]+$")
+    """Address to listen on; whoever reaches it can read the metrics."""
+
+
 class RetentionConfig(Settings):
     """Files that a job keeps."""
 
@@ -111,6 +121,7 @@ class RenderConfig(Settings):
     pools: PoolsConfig
     cluster: ClusterConfig = ClusterConfig()
     input: InputConfig = InputConfig()
+    metrics: MetricsConfig = MetricsConfig()
     references: ReferencesConfig = ReferencesConfig()
     retention: RetentionConfig = RetentionConfig()
     scoring: ScoringConfig = ScoringConfig()
