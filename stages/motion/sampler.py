@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
-from storyreel.stages.models.attention import LockStep, assert_installed, install_attention, readers
+from storyreel.stages.models.attention import LockStep, readers
 from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import encode_prompts
 from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.models.unet_attention import assert_installed, install_attention
 from storyreel.stages.motion.config import MotionConfig
 from storyreel.stages.motion.denoise import BranchByBranch, Conditions, denoise_clips
 from storyreel.stages.motion.renderer import Transition
