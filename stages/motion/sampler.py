@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from storyreel.stages.models.attention import LockStep, assert_installed, install_attention, readers
+from storyreel.stages.models.attention import LockStep, readers
 from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import encode_prompts
 from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.models.unet_attention import assert_installed, install_attention
 from storyreel.stages.motion.autoencoder import Autoencoder
 from storyreel.stages.motion.config import MotionConfig, VideoUNetConfig
 from storyreel.stages.motion.denoise import BranchByBranch, Conditions, Denoising, denoise_clips

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from storyreel.stages.models.attention import install_attention
+from storyreel.stages.models.unet_attention import install_attention
 from storyreel.stages.motion.predictor import SemanticMotionPredictor
 from storyreel.training import parallel
 from storyreel.training.checkpoints import BatchLoss, Trainer

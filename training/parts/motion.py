@@ -17,7 +17,8 @@ from diffusers import MotionAdapter, UNetMotionModel
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from storyreel.stages.models.attention import LockStep, StoryAttention, install_attention, readers
+from storyreel.stages.models.attention import LockStep, readers
+from storyreel.stages.models.unet_attention import StoryAttention, install_attention
 from storyreel.stages.motion.predictor import SemanticMotionPredictor, interpolate
 from storyreel.training.checkpoints import Trainer
 from storyreel.training.config import MotionConfig, PredictorConfig, TrainingConfig

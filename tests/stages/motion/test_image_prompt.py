@@ -8,8 +8,8 @@ import torch
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from safetensors.torch import load_file, save_file
 
-from storyreel.stages.models.attention import ConsistentAttnProcessor
 from storyreel.stages.models.config import IPAdapterConfig
+from storyreel.stages.models.unet_attention import ConsistentAttnProcessor
 from storyreel.stages.motion.config import ImagePromptConfig
 from storyreel.stages.motion.frames import to_pixels
 from storyreel.stages.motion.renderer import Transition

@@ -8,7 +8,8 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNetMotionModel
 from torch import Tensor
 
-from storyreel.stages.models.attention import LockStep, install_attention, readers
+from storyreel.stages.models.attention import LockStep, readers
+from storyreel.stages.models.unet_attention import install_attention
 from storyreel.stages.motion.config import Anchor
 from storyreel.stages.motion.denoise import Denoising, denoise_clips
 from storyreel.stages.motion.renderers.semantic_motion import join_text_and_motion
