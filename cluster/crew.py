@@ -24,6 +24,9 @@ MAX_BACKOFF_S = 60.0
 MAX_PAUSE_S = 2.0
 """Time between two signs of life that an actor is asked for, at most; seconds."""
 
+STATES = ("placing", "loading", "idle", "busy")
+"""States of an actor, in the order of its life."""
+
 HEARTBEAT = "heartbeat"
 """Ray's concurrency group, a thread of its own, for the calls that must not wait for a unit."""
 
@@ -68,6 +71,15 @@ class Member:
         return min(self.due, self.heard_by)
 
     @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        if not self.node:
+            return "placing"
+        if not self.loaded:
+            return "loading"
+        return "idle" if self.entry is None else "busy"
+
+    @property
     def is_idle(self) -> bool:
         """True if the actor is ready for a unit."""
         return self.loaded and self.alive and self.entry is None
@@ -108,6 +120,13 @@ class Crew:
 
     def __iter__(self) -> Iterator[Member]:
         return iter(tuple(self._members))
+
+    def count(self) -> dict[str, int]:
+        """The number of actors in each state; may be called from any thread."""
+        counted = dict.fromkeys(STATES, 0)
+        for member in self:
+            counted[member.state] += 1
+        return counted
 
     def placed(self) -> list[Member]:
         """The actors that have a process, in the order of their start."""

@@ -12,8 +12,8 @@ from storyreel.cluster.crew import Contents, check_placeable
 from storyreel.cluster.nodes import is_local
 from storyreel.cluster.places import Places
 from storyreel.cluster.queue import Entry
-from storyreel.cluster.scheduler import Callbacks, Scheduler
-from storyreel.cluster.work import Work
+from storyreel.cluster.scheduler import Scheduler
+from storyreel.cluster.work import Callbacks, Census, Work
 from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.records import Failure
 from storyreel.stages.output.storage import Output
@@ -110,6 +110,10 @@ class Pool:
         if num_actors < 0:
             raise ValueError(f"pool {self._name}: {num_actors} actors, must be 0 or more")
         self._scheduler.post_resize(num_actors)
+
+    def census(self) -> Census:
+        """Count the pool's actors and the units that wait; may be called from any thread."""
+        return self._scheduler.census()
 
     def waits(self) -> list[str]:
         """Return what actors wait for in the middle of a unit, such as storage; `[]` if nothing."""

@@ -1,12 +1,13 @@
 """The units that wait in a pool."""
 
+import time
 from bisect import insort
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from storyreel.cluster.errors import ErrorClass
+from storyreel.cluster.errors import ErrorClass, PoolCancelledError
 from storyreel.cluster.work import Attempt, Problem, Work
 
 
@@ -15,13 +16,15 @@ class Entry:
     """A unit on its way through a pool.
 
     `attempts` are those that count; `spared` are the losses of its workers that it was not blamed
-    for. Workers and nodes that failed it are remembered.
+    for. Workers and nodes that failed it are remembered. `accepted_at` is when it came into the
+    pool, on the monotonic clock.
     """
 
     work: Work
     key: tuple[tuple[int, ...], int]
     future: Future[Any]
     attempts: int
+    accepted_at: float = field(default_factory=time.monotonic)
     spared: int = 0
     smaller: bool = False
     failed_on: set[str] = field(default_factory=set)
@@ -36,6 +39,13 @@ class Entry:
         self.failed_on.add(worker)
         if problem.error_class is not ErrorClass.OUT_OF_MEMORY:
             self.failed_nodes.add(node)
+
+    def refuse(self, ended: Exception) -> None:
+        """Resolve its future with why the pool has ended; cancel it if the pool was closed."""
+        if isinstance(ended, PoolCancelledError):
+            self.future.cancel()
+        elif self.future.set_running_or_notify_cancel():
+            self.future.set_exception(ended)
 
     def is_hopeless_after(self, problem: Problem) -> bool:
         """True if another attempt is pointless: bad input, or out of memory in the smaller form."""
@@ -52,6 +62,11 @@ class Queue:
 
     def __len__(self) -> int:
         return sum(map(len, self._by_stage.values()))
+
+    def oldest(self) -> Entry | None:
+        """The unit that came first of those that wait; may be called from any thread."""
+        waiting = (entry for entries in list(self._by_stage.values()) for entry in list(entries))
+        return min(waiting, key=lambda entry: entry.accepted_at, default=None)
 
     def stages(self) -> list[str]:
         """The stages that units wait for."""

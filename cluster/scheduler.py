@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,7 +21,7 @@ from storyreel.cluster.errors import (
     describe,
 )
 from storyreel.cluster.queue import Entry, Queue
-from storyreel.cluster.work import Loaded, Problem
+from storyreel.cluster.work import Callbacks, Census, Loaded, Problem
 from storyreel.stages.heartbeat import Pulse
 from storyreel.stages.output.commits import (
     Commit,
@@ -51,20 +50,6 @@ ASK_AGAIN_S = 1.0
 UNUSABLE = frozenset({ErrorClass.WORKER_DIED, ErrorClass.TIMEOUT, ErrorClass.CUDA_STICKY})
 """Failures after which the actor is replaced at once."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callbacks:
-    """Functions that the pool's thread calls; both must return quickly.
-
-    `admit` returns whether a unit of that stage may start now; `measured` receives the stage of
-    a unit that was committed, and the seconds it took on its worker; `joined` receives the
-    environment of an actor that has loaded, and returns why it must not work, or `None`.
-    """
-
-    admit: Callable[[str], bool]
-    measured: Callable[[str, float], None]
-    joined: Callable[[str], str | None]
 
 
 class Scheduler:
@@ -101,6 +86,15 @@ class Scheduler:
     def post_close(self, *, cancel: bool) -> None:
         """Ask the pool to end: now if `cancel`, else when no unit is open."""
         self._messages.put(self._cancel if cancel else self._drain)
+
+    def census(self) -> Census:
+        """Count actors and waiting units; may be called from any thread."""
+        oldest = self._queue.oldest()
+        return Census(
+            actors=self._crew.count(),
+            waiting=len(self._queue),
+            oldest_s=time.monotonic() - oldest.accepted_at if oldest else 0.0,
+        )
 
     def waits(self) -> list[str]:
         """Return what actors wait for; may be called from any thread."""
@@ -157,7 +151,7 @@ class Scheduler:
 
     def _accept(self, entry: Entry) -> None:
         if self._ended is not None:
-            _refuse(entry, self._ended)
+            entry.refuse(self._ended)
             return
         self._open.add(entry)
         if entry.attempts >= self._config.max_attempts:
@@ -390,13 +384,6 @@ class Scheduler:
     def _end(self, ended: Exception) -> None:
         self._crew.disband()
         for entry in self._open:
-            _refuse(entry, ended)
+            entry.refuse(ended)
         self._ended = ended
         self._drain_messages()
-
-
-def _refuse(entry: Entry, ended: Exception) -> None:
-    if isinstance(ended, PoolCancelledError):
-        entry.future.cancel()
-    elif entry.future.set_running_or_notify_cancel():
-        entry.future.set_exception(ended)

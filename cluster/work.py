@@ -1,5 +1,7 @@
-"""The messages between a pool and its workers; a unit that succeeds is answered by its commit."""
+"""What goes between a pool, its workers and its users; a unit that succeeds is answered by its
+commit."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +46,34 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """The actors of a pool by state, and the units that wait for one.
+
+    `oldest_s` is the time since the one that waits longest came into the pool.
+    """
+
+    actors: Mapping[str, int]
+    waiting: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Why an attempt failed, in plain values: the driver has none of the stage's modules."""
 
     error_class: ErrorClass
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """Functions that the pool's thread calls; both must return quickly.
+
+    `admit` returns whether a unit of that stage may start now; `measured` receives the stage of
+    a unit that was committed, and the seconds it took on its worker; `joined` receives the
+    environment of an actor that has loaded, and returns why it must not work, or `None`.
+    """
+
+    admit: Callable[[str], bool]
+    measured: Callable[[str, float], None]
+    joined: Callable[[str], str | None]

@@ -4,7 +4,7 @@ A problem reads `films.fps: 4: must be greater than or equal to 8`: the field, t
 """
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -73,15 +73,25 @@ def _describe(problem: Any, model: type[BaseModel] | None) -> str:
 
 
 def _known_keys(model: type[BaseModel] | None, location: Sequence[int | str]) -> str:
+    models = [] if model is None else [model]
     for part in location:
-        if model is not None and isinstance(part, str):
-            field = model.model_fields.get(part)
-            model = None if field is None else _model_in(field.annotation)
-    return "" if model is None else f"; known are {', '.join(model.model_fields)}"
+        of_kind = [one for one in models if _kind(one) == part]
+        if of_kind:  # pydantic names the member of a union by its tag
+            models = of_kind
+        elif isinstance(part, str):
+            field = models[0].model_fields.get(part) if models else None
+            models = [] if field is None else list(_models_in(field.annotation))
+    return f"; known are {', '.join(models[0].model_fields)}" if models else ""
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The first pydantic model in an annotation such as `list[Model] | None`."""
+def _kind(model: type[BaseModel]) -> Any:
+    field = model.model_fields.get("kind")
+    return None if field is None else field.default
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The pydantic models in an annotation such as `list[Model] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

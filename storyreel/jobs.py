@@ -133,9 +133,9 @@ def submit(  # noqa: PLR0913, the options of the command
         ConnectionError: no Storyreel server answers.
     """
     # Prefect takes a second to import; reading a job does not need it.
-    from storyreel.flows.night.server_config import server_to_talk_to  # noqa: PLC0415
     from storyreel.flows.night.submit import Submission  # noqa: PLC0415
     from storyreel.flows.night.submit import submit as submit_to  # noqa: PLC0415
+    from storyreel.flows.server.server_config import server_to_talk_to  # noqa: PLC0415
 
     submission = Submission(
         input_url=input_url,

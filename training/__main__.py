@@ -98,7 +98,8 @@ class TrainingRun:
         return EncodedClips(
             latents=encode_once(latents, self.clip_pictures, lambda x: encode_latents(vae, x)),
             tokens=encode_once(tokens, self.clip_pictures, clip.encode_image),
-            pictures=self.clip_pictures,
+            captions=self.clip_pictures.captions,
+            num_training=self.clip_pictures.num_training,
         )
 
     @cached_property

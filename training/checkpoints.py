@@ -1,7 +1,8 @@
 """The optimisation loop of every stage and its checkpoint file.
 
-A step's batch, noise and dropout come from a generator seeded with (seed, step, rank), so that a
-run that was stopped and continued sees what an undisturbed run sees. Checkpoints are safetensors.
+A step's batch, noise and dropout come from generators seeded with (seed, step, share), so that a
+run that was stopped and continued sees what an undisturbed run sees, and fewer processes that
+accumulate see what more processes see. Checkpoints are safetensors.
 """
 
 import copy
@@ -24,6 +25,9 @@ LOG_EVERY = 20
 
 BatchLoss = Callable[[torch.Generator], Tensor]
 """Draws a batch from the CPU generator and returns its scalar loss."""
+
+Observe = Callable[[int, float], None]
+"""Told the number of steps taken and the loss of the last, after every step."""
 
 
 def learning_rate_factor(step: int, config: StageConfig) -> float:
@@ -64,7 +68,7 @@ class Trainer:
         if path.exists():
             self._load()
 
-    def run(self, batch_loss: BatchLoss) -> nn.ModuleDict:
+    def run(self, batch_loss: BatchLoss, observe: Observe | None = None) -> nn.ModuleDict:
         """Take the steps that are left; return the averaged modules."""
         self.modules.train()
         started, first, recent = time.perf_counter(), self.step, torch.zeros(())
@@ -78,6 +82,8 @@ class Trainer:
                     "%s step %d loss %.4f, %.2f s a step",
                     self.path.stem, self.step, float(recent), pace,
                 )  # fmt: skip
+            if observe is not None:
+                observe(self.step, float(loss))
             done = self.step == self.config.num_steps
             if done or self.step % self.config.checkpoint_every == 0:
                 self._save()
@@ -87,17 +93,22 @@ class Trainer:
         rate = self.config.learning_rate * learning_rate_factor(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        place = (self.seed * 1_000_003 + self.step) * 1_009 + parallel.rank()
-        generator = torch.Generator().manual_seed(place)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            loss = batch_loss(generator)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = torch.zeros((), device=self.device)
+        for index in range(self.config.accumulation):
+            share = parallel.rank() * self.config.accumulation + index
+            place = (self.seed * 1_000_003 + self.step) * 1_009 + share
+            generator = torch.Generator().manual_seed(place)
+            # The weights stay in float32; only what is computed with them is in bfloat16.
+            with torch.autocast(self.device.type, torch.bfloat16):
+                part = batch_loss(generator) / self.config.accumulation
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
         parallel.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._update_average()
-        return loss.detach()
+        return parallel.mean(loss)
 
     def _update_average(self) -> None:
         # A short run must not be an average over its random start.

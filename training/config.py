@@ -31,7 +31,9 @@ class StageConfig(Section):
 
     num_steps: PositiveInt
     batch_size: PositiveInt
-    """Of one process."""
+    """Of one process and one pass."""
+    accumulation: PositiveInt = 1
+    """Passes of one process before a step; two of one process are one of two processes."""
     learning_rate: PositiveFloat
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: PositiveInt = 100

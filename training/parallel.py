@@ -1,4 +1,4 @@
-"""Training in several equal processes, as `torchrun` starts them; alone it does nothing.
+"""Training in several equal processes, as `torchrun` or Ray Train start them; alone it does little.
 
 Every process draws its own batches and all take the same step with the mean of their gradients.
 On few CPU cores this beats more threads, which wait for each other inside every layer.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 PATIENCE = timedelta(days=1)
 """How long the others wait while the first process draws or encodes the pictures."""
@@ -31,6 +31,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def world_size() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def wait() -> None:
     """Return when every process is here."""
     if dist.is_initialized():
@@ -46,6 +51,13 @@ def make_once(path: Path, make: Callable[[Path], None]) -> None:
     wait()
 
 
+def mean(value: Tensor) -> Tensor:
+    """The mean of the processes' values."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+    return value / world_size()
+
+
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes; one that is missing counts as zero."""
     if not dist.is_initialized():
@@ -53,7 +65,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     flat = torch.cat([grad.flatten() for grad in grads])
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+    flat /= world_size()
     parts = torch.split(flat, [grad.numel() for grad in grads])
     for parameter, part in zip(parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter)

@@ -43,14 +43,15 @@ from benchmarks.fidelity.rendering import Method, pictures_of, read_png
 from benchmarks.fidelity.results import Result, Row, Setup, row_of
 from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import load_part
-from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.config import MotionConfig, SemanticMotionConfig
 from storyreel.stages.motion.denoise import Conditions, rows_of_text
-from storyreel.stages.motion.frames import to_image, to_pixels, with_keyframes
+from storyreel.stages.motion.ends import match_ends
+from storyreel.stages.motion.frames import to_image, to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.predictor import SemanticMotionPredictor, interpolate
 from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.renderers.semantic_motion import join_text_and_motion
 from storyreel.stages.motion.sampler import ClipSampler
-from storyreel.stages.motion.smp import join_text_and_motion
 from storyreel.stages.motion.stage import build_renderer
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.encoder import ClipEncoder
@@ -103,7 +104,8 @@ def table2(setup: Setup) -> list[ClipMethod]:
     """
     methods = []
     for reading in (False, True):
-        config = setup.config.motion.model_copy(update={"read_keyframes": reading})
+        parts = parts_of(setup.config.motion).model_copy(update={"read_keyframes": reading})
+        config = setup.config.motion.model_copy(update={"renderer": parts})
         for condition in Condition:
             if condition is Condition.LATENTS and reading:
                 continue
@@ -112,15 +114,23 @@ def table2(setup: Setup) -> list[ClipMethod]:
     return methods
 
 
+def parts_of(config: MotionConfig) -> SemanticMotionConfig:
+    """The parts of the paper's renderer, which is what is measured."""
+    if not isinstance(config.renderer, SemanticMotionConfig):
+        raise ValueError(f"motion.renderer.kind: {config.renderer.kind}, must be semantic_motion")
+    return config.renderer
+
+
 class ClipRenderer:
     """Renders the frames between two keyframes under any of the conditions."""
 
     def __init__(self, config: MotionConfig) -> None:
         """Load the models."""
-        self._pipeline = load_motion_pipeline(config)
-        self._sampler = ClipSampler(self._pipeline, config)
-        self._encoder = ImageEncoder(config.model, config.image_encoder, config.feature_extractor)
-        self._predictor = load_part(SemanticMotionPredictor, config.motion_predictor, config.model)
+        parts = parts_of(config)
+        self._pipeline = load_motion_pipeline(config, parts)
+        self._sampler = ClipSampler(self._pipeline, config, parts)
+        self._encoder = ImageEncoder(config.model, parts.image_encoder, parts.feature_extractor)
+        self._predictor = load_part(SemanticMotionPredictor, parts.motion_predictor, config.model)
 
     def __call__(self, clip: HeldOutClip, frames: Pixels, condition: Condition) -> Pixels:
         """The clip (F, H, W, 3), its ends those of the true `frames`."""
@@ -134,8 +144,8 @@ class ClipRenderer:
         )
         if condition is Condition.LATENTS:
             return self._blended(transition, frames)
-        generated = self._sampler.render(transition, self._read(transition, frames, condition))
-        return with_keyframes(to_pixels(generated), frames[0], frames[-1])
+        (generated,) = self._sampler.render([transition], self._read(transition, frames, condition))
+        return to_pixels(match_ends(generated, transition.first, transition.last))
 
     @torch.inference_mode()
     def tokens(self, frames: Pixels) -> dict[Condition, Tensor]:
@@ -150,7 +160,7 @@ class ClipRenderer:
 
     @torch.inference_mode()
     def _read(self, transition: Transition, frames: Pixels, condition: Condition) -> Conditions:
-        text = self._sampler.encode_text(transition)
+        text = self._sampler.encode_text([transition])
         if condition is Condition.TEXT:
             return rows_of_text(text, transition.num_frames)
         tokens = self.tokens(frames)[condition]
@@ -314,14 +324,8 @@ def measure_films(setup: Setup, keyframes: Method) -> None:
     for story in wanted:
         unit = unit_of(story)
         pictures = pictures_of(keyframes.row, unit, len(story.panels))
-        shots = [
-            with_keyframes(
-                to_pixels(render(_transition(story, index, pictures, fixed))),
-                pictures[index],
-                pictures[index + 1],
-            )
-            for index in range(len(pictures) - 1)
-        ]
+        ways = [_transition(story, index, pictures, fixed) for index in range(len(pictures) - 1)]
+        shots = [to_pixels(match_ends(render([way])[0], way.first, way.last)) for way in ways]
         save_strip(row, unit, shots)
         row.keep(
             unit,

@@ -27,8 +27,8 @@ from benchmarks.fidelity.tables import (
     token_results,
 )
 from benchmarks.fidelity.targets import targets_table
-from storyreel.stages.models.attention import BLOCKS
 from storyreel.stages.models.config import model_revision
+from storyreel.stages.models.unet_attention import BLOCKS
 
 FOLDER = Path(__file__).parent
 MISSES = FOLDER / "misses.md"

@@ -32,9 +32,9 @@ import numpy as np
 from benchmarks.fidelity.rendering import Method, Pixels, StoryRenderer, panel_records
 from benchmarks.fidelity.results import Result, Row, Setup, row_of
 from storyreel.stages.keyframes.config import ConsistencyConfig, ImagePromptConfig
-from storyreel.stages.models.attention import BLOCKS
 from storyreel.stages.models.config import PartConfig, resolve
 from storyreel.stages.models.loading import load_part, load_pipeline
+from storyreel.stages.models.unet_attention import BLOCKS
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.characters import pair_similarities
 from storyreel.stages.scoring.measures.encoder import ClipEncoder

@@ -219,7 +219,7 @@ def alternatives(setup: Setup, *, reading: bool) -> tuple[ClipMethod, list[ClipM
     """The predictor under one switch, and what it has to beat."""
     mine, others = [], []
     for method in table2(setup):
-        same = method.config.read_keyframes == reading
+        same = clips.parts_of(method.config).read_keyframes == reading
         if method.condition is Condition.PREDICTOR and same:
             mine.append(method)
         elif method.condition is Condition.LATENTS or (
@@ -242,7 +242,7 @@ def clip_rows(setup: Setup, kind: str) -> list[tuple[list[str], list[Result]]]:
     """The first cells of each line, and what its others tell of; the true clips come last."""
     rows = []
     for method in table2(setup):
-        read = "yes" if method.config.read_keyframes else "no"
+        read = "yes" if clips.parts_of(method.config).read_keyframes else "no"
         nothing = method.condition is Condition.LATENTS
         rows.append(
             ([method.row.name, "-" if nothing else read], clip_results(setup, method, kind))

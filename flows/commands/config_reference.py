@@ -57,10 +57,11 @@ device = "cuda"
 - The frames between the keyframes come from an SD1.5 model with AnimateDiff. Set an SD1.5
   checkpoint as `[motion.model]` too, so that the clips have its look; with a checkpoint of another
   family keep `[motion.model]`.
-- `[motion.ip_adapter]` and `[motion.motion_adapter]` belong to the family of `[motion.model]`.
-- `renderer = "semantic_motion"` needs a motion adapter and a Semantic Motion Predictor that were
-  trained together with the video model. There are none for public weights; `make pocket` shows
-  how they are trained.
+- `[motion.renderer]` and its parts belong to the family of `[motion.model]`; which renderer needs
+  what, and which public weights there are, is in [docs/motion.md](motion.md).
+- `kind = "semantic_motion"` needs a motion adapter and a Semantic Motion Predictor that were
+  trained together with the video model. There are none for public weights;
+  `storyreel train motion` trains one.
 """
 
 PARTS = """\
@@ -98,7 +99,8 @@ class _Reference:
             name
             for table in (schema, *self._classes.values())
             for key in table.get("properties", {}).values()
-            if (name := self._table_in(key))
+            for name in (self._table_in(key), *self._kinds(key).values())
+            if name
         )
         self._shared = sorted(name for name, count in used.items() if count > 1)
 
@@ -120,10 +122,18 @@ class _Reference:
         if path in OPERATION:
             yield "*Does not affect pixels: may differ between the runs of a job.*\n"
         yield from self._table(name, path)
+        yield from self._inner_sections(path, name)
+
+    def _inner_sections(self, path: str, name: str) -> Iterator[str]:
         for key, value in self._classes[name]["properties"].items():
             inner = self._table_in(value)
             if inner and inner not in self._shared:
                 yield from self._section(_place(path, key, value), inner)
+            for kind, of_kind in self._kinds(value).items():
+                place = f"{path}.{key}"
+                yield f'### `[{place}]` with `kind = "{kind}"`\n'
+                yield from self._table(of_kind, place)
+                yield from self._inner_sections(place, of_kind)
 
     def _table(self, name: str, path: str) -> Iterator[str]:
         yield self._classes[name]["description"] + "\n"
@@ -149,7 +159,14 @@ class _Reference:
                 return str(name)
         return None
 
+    def _kinds(self, key: Schema) -> dict[str, str]:
+        """The classes of the tables that a key may hold, by their `kind`, if there are several."""
+        mapping = key.get("discriminator", {}).get("mapping", {})
+        return {kind: reference.rpartition("/")[2] for kind, reference in mapping.items()}
+
     def _value(self, key: Schema, path: str) -> str:
+        if kinds := self._kinds(key):
+            return f"`[{path}]` of one `kind`: {', '.join(f'`{kind}`' for kind in kinds)}"
         if name := self._table_in(key):
             return f"[{name}](#{name.lower()})" if name in self._shared else f"`[{path}]`"
         if "$ref" in key:
@@ -169,6 +186,8 @@ class _Reference:
 
     def _default(self, key: Schema) -> str:
         default, name = key.get("default"), self._table_in(key)
+        if self._kinds(key) and default is not None:
+            return f"`kind = {json.dumps(default['kind'])}`"
         if name is not None and default is not None:
             usual = self._classes[name]["properties"]
             own = {k: v for k, v in default.items() if v != usual[k].get("default")}

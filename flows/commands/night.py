@@ -23,7 +23,7 @@ from storyreel.flows.commands.options import (
 def serve(server: ServerFile = None) -> None:
     """Run Prefect with its UI, a worker and the gallery."""
     from storyreel.flows.night.serve import serve as serve_until_stopped
-    from storyreel.flows.night.server_config import load_server_config
+    from storyreel.flows.server.server_config import load_server_config
 
     serve_until_stopped(load_server_config(server), Console())
 
@@ -53,9 +53,9 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Queue a job at a running `storyreel serve`."""
-    from storyreel.flows.night.server_config import server_to_talk_to
     from storyreel.flows.night.submit import Submission
     from storyreel.flows.night.submit import submit as submit_to
+    from storyreel.flows.server.server_config import server_to_talk_to
 
     submission = Submission(
         input_url=input_url,
@@ -89,7 +89,7 @@ def schedule(
 ) -> None:
     """Continue the jobs of a running `storyreel serve` nightly."""
     from storyreel.flows.night.schedule import Nights, schedule_nights
-    from storyreel.flows.night.server_config import server_to_talk_to
+    from storyreel.flows.server.server_config import server_to_talk_to
 
     nights = Nights(cron=cron, timezone=timezone, window_end=window_end)
     url = schedule_nights(nights, server_to_talk_to(server))

@@ -34,6 +34,7 @@ OPERATION = {
     "cluster",
     "execution",
     "input",
+    "metrics",
     "pools",
     "references",
     "retention",
@@ -91,6 +92,15 @@ class ExecutionConfig(Settings):
         return self.shard_size or max(1, min(500, -(-num_stories // 64)))
 
 
+class MetricsConfig(Settings):
+    """Metrics for Prometheus, at `/metrics` of the process that runs the job."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Port; unset: none are served."""
+    host: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9_.:-]+$")
+    """Address to listen on; whoever reaches it can read the metrics."""
+
+
 class RetentionConfig(Settings):
     """Files that a job keeps."""
 
@@ -111,6 +121,7 @@ class RenderConfig(Settings):
     pools: PoolsConfig
     cluster: ClusterConfig = ClusterConfig()
     input: InputConfig = InputConfig()
+    metrics: MetricsConfig = MetricsConfig()
     references: ReferencesConfig = ReferencesConfig()
     retention: RetentionConfig = RetentionConfig()
     scoring: ScoringConfig = ScoringConfig()
@@ -213,4 +224,6 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         both = isinstance(value, Mapping) and isinstance(old, Mapping)
         merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if both and old.get("kind") != value.get("kind", old.get("kind")):  # type: ignore[union-attr]
+            merged[key] = value  # the keys of one kind mean nothing to another
     return merged

@@ -17,7 +17,7 @@ from storyreel.stages.output.storage import Output
 
 JOB = "job.json"
 
-RENDERING_VERSION = 3
+RENDERING_VERSION = 4
 """Raised whenever the same job would give other pixels, or other records, than before."""
 
 SHAPING = ("rendering_version", "input_sha256", "models", "rendering")

@@ -184,6 +184,9 @@ class Counter:
             del content["language"]  # jobs of version 0.1 have none
         for panel in content.get("panels", ()):
             del panel["markup"]  # follows from the text; jobs of version 0.1 have none
+            for name in ("motion", "motion_guidance"):  # jobs of earlier versions have none
+                if panel[name] is None:
+                    del panel[name]
         self._content.update(digest(content).encode())
 
     def census(self) -> Census:

@@ -90,6 +90,8 @@ class HeldOutput(Output):
     def __init__(self, url: str, number: int) -> None:
         """Open the output whose lock record `number` is ours."""
         super().__init__(url)
+        self.renewed_at = time.time()
+        """When the lock was last renewed, in seconds since the epoch."""
         self._number = number
         self._checked_at = -math.inf
 
@@ -147,13 +149,14 @@ def held(output: Output, holder: str) -> Iterator[HeldOutput]:
     record = LockRecord.by(holder)
     number = _acquire(output, record)
     output.remove_leftovers()
+    mine = HeldOutput(output.url, number)
     over = threading.Event()
     renewing = threading.Thread(
-        target=_renew, args=(output, number, record, over), name="lock", daemon=True
+        target=_renew, args=(mine, number, record, over), name="lock", daemon=True
     )
     renewing.start()
     try:
-        yield HeldOutput(output.url, number)
+        yield mine
     finally:
         over.set()
         renewing.join()
@@ -212,7 +215,7 @@ def _wait_until_free(output: Output, number: int) -> None:
             raise _locked(output, now)
 
 
-def _renew(output: Output, number: int, record: LockRecord, over: threading.Event) -> None:
+def _renew(output: HeldOutput, number: int, record: LockRecord, over: threading.Event) -> None:
     beat = 0
     while not over.wait(BEAT_S):
         if _numbers(output)[-1:] > [number]:
@@ -221,6 +224,7 @@ def _renew(output: Output, number: int, record: LockRecord, over: threading.Even
         beat += 1
         try:
             _write(output, number, replace(record, beat=beat))
+            output.renewed_at = time.time()
         except StorageError:
             logger.exception("output %s: the lock cannot be renewed", output.url)
 

@@ -1,1 +1,1 @@
-"""Unattended rendering: the server, its worker, submissions and nightly schedules."""
+"""Unattended rendering: `serve` and its worker, submissions, nightly schedules, approvals."""

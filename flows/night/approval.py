@@ -20,10 +20,10 @@ from pydantic import Field
 from storyreel.flows.job.control import Approval, read_control
 from storyreel.flows.job.description import JOB
 from storyreel.flows.job.job import Job
-from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import JOB_FLOW
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.sample import decide, why_no_plan
+from storyreel.flows.server.server_config import load_server_config
 from storyreel.flows.views.plans import plan_markdown
 from storyreel.stages.output.storage import Output
 

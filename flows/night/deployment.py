@@ -41,7 +41,6 @@ from storyreel.flows.job.job import Job, open_job, read_config, read_job
 from storyreel.flows.job.window import Window
 from storyreel.flows.night.approval import wait_for_approval
 from storyreel.flows.night.events import tell_job_ended, tell_window_ended
-from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import (
     DEPLOYMENT,
     JOB_FLOW,
@@ -54,6 +53,7 @@ from storyreel.flows.plans.sample import shards_due, start
 from storyreel.flows.run.crashed import STORYREEL, own_flow_run
 from storyreel.flows.run.job_run import CARRIED_OVER
 from storyreel.flows.run.render import WAITS_FOR_APPROVAL, run_render
+from storyreel.flows.server.server_config import load_server_config
 from storyreel.stages.output.storage import Output
 
 PAGE = 200

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from storyreel.flows.job.window import Window
 from storyreel.flows.night.deployment import apply_deployment, night
-from storyreel.flows.night.server_client import connected_to
-from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.night.work_pool import NIGHT_QUEUE
+from storyreel.flows.server.server_client import connected_to
+from storyreel.flows.server.server_config import ServerConfig
 from storyreel.stages.errors import InputError
 from storyreel.stages.validation import explain
 

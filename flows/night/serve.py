@@ -29,11 +29,11 @@ from rich.console import Console
 from storyreel.flows.night.approval import resume_answered
 from storyreel.flows.night.automations import watch_heartbeats
 from storyreel.flows.night.deployment import deploy
-from storyreel.flows.night.server_client import connected_to
-from storyreel.flows.night.server_config import ENVIRONMENT, ServerConfig, make_private
-from storyreel.flows.night.tether import Tethered
 from storyreel.flows.run.crashed import disown_flow_run, mark_crashed_runs, read_interrupted_runs
 from storyreel.flows.run.prefect_server import wait_until_healthy
+from storyreel.flows.server.server_client import connected_to
+from storyreel.flows.server.server_config import ENVIRONMENT, ServerConfig, make_private
+from storyreel.flows.server.tether import Tethered
 from storyreel.flows.views.gallery import gallery_app
 from storyreel.stages.output.patience import wait_at_most
 
@@ -128,7 +128,7 @@ def _write_config(config: ServerConfig, home: Path) -> Path:
 
 
 def _server_command() -> list[str]:
-    return [sys.executable, "-P", "-m", "storyreel.flows.night.api_server"]
+    return [sys.executable, "-P", "-m", "storyreel.flows.server.api_server"]
 
 
 def _worker_command() -> list[str]:

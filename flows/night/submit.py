@@ -11,9 +11,9 @@ from prefect.utilities.urls import url_for
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.control import DEFAULT_PRIORITY
 from storyreel.flows.job.window import Window
-from storyreel.flows.night.server_client import connected_to
-from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.night.work_pool import DEPLOYMENT, JOB_FLOW, PRIORITIES, queue_name
+from storyreel.flows.server.server_client import connected_to
+from storyreel.flows.server.server_config import ServerConfig
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.urls import check_no_credentials
 

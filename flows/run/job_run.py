@@ -83,7 +83,7 @@ class JobRun:
     def ended(self, unit: UnitId, result: Commit[Any] | Failure) -> None:
         """Count a unit that has ended."""
         stage = unit.stage
-        self._watched.tally.ended(stage, result)
+        self._watched.ended(stage, result)
         if isinstance(result, Failure):
             why = f"{result.error_class}: {result.message}"
             attempts = f"given up after {result.attempts} attempts, the last on {result.worker}"

@@ -18,8 +18,11 @@ from storyreel.flows.job.job import Job
 from storyreel.flows.job.status import JobStatus, write_status
 from storyreel.flows.plans.rates import Meters, write_rates
 from storyreel.flows.run.controller import ENDING, Controller, Phase
+from storyreel.flows.run.metrics import Metrics
 from storyreel.flows.run.tally import Tally
 from storyreel.flows.run.task_runs import TaskRuns
+from storyreel.stages.output.commits import Commit
+from storyreel.stages.output.records import Failure
 
 SHOW_S = 0.5
 """Seconds between two checks of the window and of pool sizes."""
@@ -76,8 +79,19 @@ class Watched:
     meters: Meters
     environments: Environments
     tally: Tally
+    metrics: Metrics
     open_units: OpenUnits
     task_runs: TaskRuns
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Count the duration of a committed unit."""
+        self.tally.took(stage, seconds)
+        self.metrics.took(stage, seconds)
+
+    def ended(self, stage: str, result: Commit[Any] | Failure) -> None:
+        """Count a unit that has ended."""
+        self.tally.ended(stage, result)
+        self.metrics.ended(stage, result)
 
 
 class Monitor:

@@ -46,6 +46,7 @@ from storyreel.flows.run.crashed import (
     process_tags,
 )
 from storyreel.flows.run.job_run import CARRIED_OVER, JobRun, render_shard_stage
+from storyreel.flows.run.metrics import Metrics, served
 from storyreel.flows.run.monitor import Monitor, OpenUnits, Watched
 from storyreel.flows.run.prefect_server import prefect_api
 from storyreel.flows.run.run_log import warnings_in
@@ -172,6 +173,7 @@ def _watched(
         meters=meters,
         environments=Environments(job.output, mixed=config.execution.mixed_environments),
         tally=Tally(census, meters),
+        metrics=Metrics(job),
         open_units=OpenUnits(),
         task_runs=task_runs,
     )
@@ -196,7 +198,9 @@ def _run(watched: Watched, shards: list[Shard]) -> Phase | None:
         progress = stack.enter_context(
             StageProgress(watched.job.stages.names, Console(stderr=True))
         )
-        listeners = [lambda status: progress.show(status.stages)]
+        watched.metrics.watch(pools)
+        stack.enter_context(served(watched.metrics, watched.config.metrics))
+        listeners = [lambda status: progress.show(status.stages), watched.metrics.show]
         monitor = stack.enter_context(Monitor(watched, pools, listeners))
         limit = watched.config.num_open_shards(watched.job.num_stories)
         _render_shards(JobRun(watched, pools, progress), shards, limit)
@@ -270,7 +274,7 @@ def _pool(watched: Watched, name: str, places: Places) -> Pool:
         num_threads=config.num_threads,
         places=places,
         admit=watched.controller.admit,
-        measured=watched.tally.took,
+        measured=watched.took,
         joined=partial(watched.environments.join, name),
     )
 

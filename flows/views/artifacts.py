@@ -27,10 +27,10 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from storyreel.flows.job.config import RenderConfig
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.status import STATUS, StageStatus, count_units, read_published
-from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.flows.run.task_runs import TaskRuns
+from storyreel.flows.server.server_config import load_server_config
 from storyreel.flows.views.figures import format_duration, format_rate
 from storyreel.flows.views.gallery import write_gallery
 from storyreel.flows.views.plans import actor_time, plan_against_actual
@@ -214,7 +214,7 @@ class _Page:
             sheet = self._job.output.read_checked(file)
         except ValueError as error:
             return escape_markdown(str(error))
-        return f"![{film.story_id}]({_small_picture(sheet)})"
+        return f"![{film.story_id}]({small_picture(sheet)})"
 
     def _summary_text(self, stages: Sequence[StageStatus], summary: Summary) -> str:
         remaining = len(self._job.unfinished())
@@ -285,7 +285,8 @@ def _actor_seconds(rate: StageRate | None) -> float:
     return rate.num_units * rate.mean_s if rate else 0.0
 
 
-def _small_picture(png: bytes) -> str:
+def small_picture(png: bytes) -> str:
+    """A picture as a data URI that Prefect's UI shows, scaled down."""
     with Image.open(io.BytesIO(png)) as sheet:
         small = sheet.convert("RGB")
     small.thumbnail((SHEET_WIDTH, 2 * SHEET_WIDTH))

@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storyreel.flows.job.description import JOB
 from storyreel.flows.job.job import Job, read_job
-from storyreel.flows.night.own_origin import OwnOriginOnly
-from storyreel.flows.night.server_config import ServerConfig
+from storyreel.flows.server.own_origin import OwnOriginOnly
+from storyreel.flows.server.server_config import ServerConfig
 from storyreel.flows.views.summary import Summary, summarize
 from storyreel.stages.output.manifests import (
     STORIES,

@@ -9,10 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from storyreel.flows.job.status import StageStatus
 from storyreel.flows.views.figures import format_duration, format_rate
-from storyreel.stages.output.records import Storyboard
+from storyreel.stages.output.records import Clip, Storyboard
 
 MAX_WARNINGS = 20
-"""Notes about prompts that the terminal shows."""
+"""Notes about prompts and clips that the terminal shows."""
 
 
 class StageProgress:
@@ -41,16 +41,17 @@ class StageProgress:
             )
 
     def warn(self, records: tuple[Any, ...]) -> None:
-        """Print how a user's text was changed; the panel manifests contain every such warning."""
-        if not isinstance(records[0], Storyboard):
-            return
-        panels = records[0].panels
-        for warning in dict.fromkeys(w for panel in panels for w in panel.warnings):
+        """Print how a user's text was changed, and which clips are flawed; the manifests of panels
+        and clips contain every such note."""
+        for note in _notes(records):
             self._num_warnings += 1
             if self._num_warnings <= MAX_WARNINGS:
-                self._say(f"story {records[0].story_id}: {warning}")
+                self._say(note)
             elif self._num_warnings == MAX_WARNINGS + 1:
-                self._say("more such notes are in the column `warnings` of manifests/panels")
+                self._say(
+                    "more such notes are in the columns `warnings` of manifests/panels and `flaw`"
+                    " of manifests/clips"
+                )
 
     def _say(self, note: str) -> None:
         self._progress.console.print(note, markup=False, highlight=False)
@@ -66,6 +67,17 @@ class StageProgress:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+
+def _notes(records: tuple[Any, ...]) -> list[str]:
+    match records:
+        case (Storyboard() as board,):
+            told = dict.fromkeys(w for panel in board.panels for w in panel.warnings)
+            return [f"story {board.story_id}: {warning}" for warning in told]
+        case (Clip() as clip,) if clip.flaw:
+            return [f"story {clip.story_id}: shot {clip.shot_index}: {clip.flaw}"]
+        case _:
+            return []
 
 
 def describe(status: StageStatus) -> str:

@@ -56,7 +56,7 @@ class FilmsConfig(Settings):
     background: Colour = "#000000"
     """Colour of the padding, as #rrggbb."""
     fps: int = Field(default=8, ge=8, le=60)
-    """Frames per second; every frame is a rendered one."""
+    """Frames per second; every frame is a rendered one, unless `motion.fps` is lower."""
     crf: int = Field(default=18, ge=1, le=51)
     """Constant rate factor of x264; lower is better and larger."""
     preset: Preset = Preset.MEDIUM

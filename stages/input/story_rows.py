@@ -135,6 +135,10 @@ class PanelRow(_Fields):
     shot: ShotKind = ShotKind.MOTION
     beats: Annotated[int, BeforeValidator(_not_a_bool), Field(ge=1)] | None = None
     control_image: Text | None = None
+    motion: Annotated[Text, Field(min_length=1)] | None = None
+    motion_guidance: Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=30)] | None = (
+        None
+    )
 
 
 class CharacterRow(_Fields):
@@ -187,6 +191,7 @@ class StoryRow(_Fields):
         for index, panel in enumerate(self.panels or ()):
             yield f"panels[{index}].text", panel.text
             yield f"panels[{index}].caption", panel.caption or ""
+            yield f"panels[{index}].motion", panel.motion or ""
         for index, character in enumerate(self.characters):
             yield f"characters[{index}].description", character.description
 
@@ -237,10 +242,28 @@ class StoryRow(_Fields):
     def _parsed_panels(self) -> tuple[PanelInput, ...]:
         """The panels with their markup, so that no later stage parses their text again."""
         names = [character.name for character in self.characters]
+        for index, panel in enumerate(self.panels or ()):
+            last = index + 1 == len(self.panels or ())
+            _check_motion(f"panels[{index}]", panel, names, leads_on=not last)
         return tuple(
             PanelInput(**dict(panel), markup=_parsed(f"panels[{index}]", panel, names))
             for index, panel in enumerate(self.panels or ())
         )
+
+
+def _check_motion(place: str, panel: PanelRow, names: list[str], *, leads_on: bool) -> None:
+    stated = [field for field in ("motion", "motion_guidance") if getattr(panel, field) is not None]
+    if stated and not (leads_on and panel.shot is ShotKind.MOTION):
+        why = f"its shot is {panel.shot.value}" if leads_on else "no shot follows the last panel"
+        raise InputError(f"{place}: {stated[0]}: must be left out, {why}")
+    if panel.motion is None:
+        return
+    try:
+        markup = parse_markup(panel.motion, names)
+    except ValueError as error:
+        raise InputError(f"{place}: motion: {shorten(panel.motion)} {error}") from None
+    if markup.caption is not None:
+        raise InputError(f"{place}: motion: {shorten(panel.motion)} must have no caption after #")
 
 
 def _parsed(place: str, panel: PanelRow, names: list[str]) -> PanelMarkup:

@@ -19,12 +19,10 @@ from storyreel.stages.keyframes.control import ControlNetGuide
 from storyreel.stages.keyframes.masks import CrossAttentionMaps, Owners
 from storyreel.stages.keyframes.subjects import ReadSubjects, RecordSubjects, SubjectLockStep
 from storyreel.stages.models.attention import (
-    AttentionPlan,
     LockStep,
     Positions,
     ReadReferences,
     RecordReferences,
-    StoryAttention,
     View,
     all_to_all,
     anchored,
@@ -33,6 +31,7 @@ from storyreel.stages.models.attention import (
 )
 from storyreel.stages.models.denoising import guide
 from storyreel.stages.models.loading import PromptEmbeds
+from storyreel.stages.models.unet_attention import AttentionPlan, StoryAttention
 from storyreel.stages.seeds import derive_seed
 
 NEGATIVE, POSITIVE = range(2)
@@ -298,21 +297,17 @@ def _lock_step(
     return SubjectLockStep(views, _of_rows(positions, rows), _of_rows(owners, rows))
 
 
-def _record(
-    views: Sequence[View], positions: Positions, owners: Owners | None
-) -> RecordReferences | RecordSubjects:
+def _record(views: Sequence[View], positions: Positions, owners: Owners | None) -> RecordReferences:
     if owners is None:
         return RecordReferences(views, positions)
     return RecordSubjects(views, positions, owners)
 
 
-def _read(
-    record: RecordReferences | RecordSubjects, owners: Owners | None, panels: Sequence[int]
-) -> AttentionPlan:
-    if isinstance(record, RecordReferences):
+def _read(record: RecordReferences, owners: Owners | None, panels: Sequence[int]) -> AttentionPlan:
+    if not isinstance(record, RecordSubjects):
         return ReadReferences(record.bank, len(panels))
     assert owners is not None
-    return ReadSubjects(record.bank, _of_rows(owners, panels), len(panels))
+    return ReadSubjects(record, _of_rows(owners, panels), len(panels))
 
 
 def _positions(consistency: ConsistencyConfig, num_panels: int, seed: int) -> Positions:

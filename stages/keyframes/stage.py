@@ -18,7 +18,6 @@ from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from storyreel.stages.keyframes.control import ControlNetGuide, to_control_image
 from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, chunks
 from storyreel.stages.keyframes.image_prompt import ImagePrompt
-from storyreel.stages.models.attention import assert_installed, install_attention
 from storyreel.stages.models.denoising import draw_noise, use_deterministic_kernels
 from storyreel.stages.models.loading import (
     PromptEmbeds,
@@ -27,6 +26,7 @@ from storyreel.stages.models.loading import (
     prompt_chunks,
 )
 from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.models.unet_attention import assert_installed, install_attention
 from storyreel.stages.output.records import Keyframe, Panel
 from storyreel.stages.output.storage import Output
 from storyreel.stages.pictures import read_reference

@@ -4,89 +4,185 @@ Panels read tokens of each other inside the self-attention of the UNet, so that 
 their prompts leave open. The projections are the pretrained ones; nothing is trained. Legend::
 
     G  guidance branches (negative, positive), which never see each other
-    P  panels (keyframes of a story, or frames of a clip)    M  panels of one view
-    N  tokens of a panel      S  sampled tokens of a panel   K  panels that a panel reads
-    H  heads                  D  channels of a head
+    P  panels (keyframes of a story, or frames of a clip)    M  panels that read the same
+    N  tokens of a panel      S  sampled tokens of a panel   T  tokens that are shared
+    H  heads                  D  channels of a head          R  own tokens of a panel
+
+A row is a token of the whole UNet call: token n of panel p is row p * N + n.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from einops import rearrange
 from torch import Tensor
 
-BLOCKS = ("down_blocks", "mid_block", "up_blocks")
-"""The parts of a UNet that hold self-attention; the paper replaces it in all of them."""
+from storyreel.stages.models.merged_attention import KeyValue, attend_jointly
 
 Positions = Callable[[int], Tensor]
 """From N to the positions (P, S) of the sampled tokens of every panel."""
 
-Bank = dict[str, tuple[Tensor, Tensor]]
-"""Sampled keys and values of the references, each (G, R, H, S, D), by layer."""
+Rows = slice | Tensor
+"""Some rows: a slice where they are neighbours, which takes no copy, or their indices."""
+
+Bank = dict[str, KeyValue]
+"""Keys and values that later UNet calls read, (G, T, H, D) each, by layer."""
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Panels (M,) that attend together, each reading sampled tokens of K others: (M, K)."""
+class Reading:
+    """`num_groups` groups of queries; each attends to its own rows, all to the shared ones too.
 
-    panels: Tensor
-    sources: Tensor
+    queries and own hold as many rows for each group, group after group. What a group has as its own
+    is not among the shared rows, or it would count twice.
+    """
 
-    def __post_init__(self) -> None:
-        # Own tokens are all there already; sampled once more they would count twice.
-        assert not (self.sources == self.panels[:, None]).any()
+    num_groups: int
+    queries: Rows
+    own: Rows
+    shared: Rows
+
+    def of_groups(self, tokens: Tensor, rows: Rows) -> Tensor:
+        """(G, rows, H, D) -> (G, M, rows of a group, H, D)."""
+        chosen = tokens[:, rows]
+        return rearrange(chosen, "g (m l) h d -> g m l h d", m=self.num_groups)
+
+    def to(self, device: torch.device) -> "Reading":
+        """The same with its indices on a device, where using them waits for nothing."""
+        rows = (_on_device(x, device) for x in (self.queries, self.own, self.shared))
+        return Reading(self.num_groups, *rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Readings that together have every row as a query; count (rows, 1, 1): how many each has.
+
+    None: each has one.
+    """
+
+    readings: tuple[Reading, ...]
+    count: Tensor | None
+
+
+def prepare(readings: Sequence[Reading], num_rows: int, device: torch.device) -> Readings:
+    """Readings ready for the layers of one size on a device."""
+    count = torch.zeros(num_rows, 1, 1, dtype=torch.int32)
+    for reading in readings:
+        count[reading.queries] += 1
+    assert count.all()
+    repeated = None if bool((count == 1).all()) else _moved(count, device)
+    return Readings(tuple(reading.to(device) for reading in readings), repeated)
+
+
+def _on_device(rows: Rows, device: torch.device) -> Rows:
+    return rows if isinstance(rows, slice) else _moved(rows, device)
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    # Only pinned memory is copied without waiting for the device.
+    pinned = values.pin_memory() if device.type == "cuda" else values
+    return pinned.to(device, non_blocking=True)
 
 
 def consistent_self_attention(
-    query: Tensor, key: Tensor, value: Tensor, positions: Tensor, views: Sequence[View]
+    query: Tensor, own: KeyValue, shared: KeyValue, prepared: Readings
 ) -> Tensor:
     """Equation 2: O_i = Attention(Q_i, K_Pi, V_Pi), P_i the own tokens and the samples S_i.
 
     Keys and values are projected before sampling, which is the same (the projection works on each
-    token alone) and happens once for all readers. Where views overlap, their outputs are averaged
+    token alone) and happens once for all readers. Rows with several readings get their mean
     (Algorithm 1).
 
     Args:
-        query, key, value: (G, P, H, N, D).
-        positions: (P, S), the sampled tokens of each panel, the same in each branch and head.
-        views: which panels read which; together they contain every panel.
+        query: (G, rows, H, D).
+        own: key and value of the same rows.
+        shared: key and value, (G, any rows, H, D), that the readings share.
+        prepared: which rows read which.
 
     Returns:
-        (G, P, H, N, D).
+        (G, rows, H, D).
     """
-    # Projected first, sampled then: one projection serves all panels that read these tokens.
-    sampled_key, sampled_value = _sample(key, positions), _sample(value, positions)
-    total, count = torch.zeros_like(query), query.new_zeros(query.shape[1], 1, 1, 1)
-    for view in views:
-        total[:, view.panels] += _attend(
-            query[:, view.panels],
-            torch.cat([key[:, view.panels], _join(sampled_key[:, view.sources])], dim=-2),
-            torch.cat([value[:, view.panels], _join(sampled_value[:, view.sources])], dim=-2),
+    total = torch.zeros_like(query)
+    for reading in prepared.readings:
+        own_key, own_value = (reading.of_groups(x, reading.own) for x in own)
+        shared_key, shared_value = (x[:, reading.shared] for x in shared)
+        total[:, reading.queries] += attend_jointly(
+            reading.of_groups(query, reading.queries),
+            (own_key, own_value),
+            (shared_key, shared_value),
+        ).flatten(1, 2)
+    return total if prepared.count is None else total / prepared.count
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`panels` attend together: each reads the samples of all `sources`, itself left out.
+
+    Either all of the panels are sources too, or none of them is.
+    """
+
+    panels: tuple[int, ...]
+    sources: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        assert self.panels
+        assert self.share or not set(self.panels) & set(self.sources)
+
+    @property
+    def share(self) -> bool:
+        """True if the panels read each other."""
+        return set(self.panels) <= set(self.sources)
+
+    def others(self, panel: int) -> tuple[int, ...]:
+        """What one of the panels reads beside itself."""
+        return tuple(source for source in self.sources if source != panel)
+
+
+def read_along(views: Sequence[View], positions: Tensor, num_tokens: int) -> tuple[Reading, ...]:
+    """The readings of whole panels.
+
+    A panel whose samples are among the shared ones has only the rest as its own: own tokens and
+    samples of the others are the same keys as the rest and the samples of all.
+
+    Args:
+        views: which panels read which.
+        positions: (P, S), the sampled tokens of each panel.
+        num_tokens: N.
+    """
+    sampled = sampled_mask(positions, num_tokens)
+    every = torch.ones_like(sampled)
+    return tuple(
+        Reading(
+            num_groups=len(view.panels),
+            queries=rows_where(every, view.panels),
+            own=rows_where(~sampled if view.share else every, view.panels),
+            shared=rows_where(sampled, view.sources),
         )
-        count[view.panels] += 1
-    return total / count
+        for view in views
+    )
 
 
-def _sample(tokens: Tensor, positions: Tensor) -> Tensor:
-    """(G, P, H, N, D) -> (G, P, H, S, D)."""
-    return torch.take_along_dim(tokens, positions.to(tokens.device)[None, :, None, :, None], dim=-2)
+def sampled_mask(positions: Tensor, num_tokens: int) -> Tensor:
+    """Positions (P, S) -> True where a token is sampled, (P, N)."""
+    mask = torch.zeros(len(positions), num_tokens, dtype=torch.bool)
+    return mask.scatter_(1, positions, value=True)
 
 
-def _join(sampled: Tensor) -> Tensor:
-    """(G, M, K, H, S, D) -> (G, M, H, K * S, D)."""
-    return rearrange(sampled, "g m k h s d -> g m h (k s) d")
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    # The fused kernels take four axes only.
-    flat_query, flat_key, flat_value = (x.flatten(0, 1) for x in (query, key, value))
-    attended = F.scaled_dot_product_attention(flat_query, flat_key, flat_value)
-    return attended.view(query.shape)
+def rows_where(mask: Tensor, panels: Sequence[int]) -> Rows:
+    """The rows of some panels, in their order, where a mask (P, N) holds."""
+    num_tokens = mask.shape[1]
+    rows = torch.cat(
+        [panel * num_tokens + mask[panel].nonzero()[:, 0] for panel in panels]
+        or [torch.zeros(0, dtype=torch.long)]
+    )
+    if len(rows) == 0:
+        return slice(0, 0)
+    first, last = int(rows[0]), int(rows[-1])
+    neighbours = torch.equal(rows, torch.arange(first, first + len(rows)))
+    return slice(first, last + 1) if neighbours else rows
 
 
 def all_to_all(num_panels: int) -> tuple[View, ...]:
@@ -105,42 +201,32 @@ def window(num_panels: int, size: int) -> tuple[View, ...]:
 
 def star(num_panels: int, num_references: int) -> tuple[View, ...]:
     """The first panels read each other, the later ones read only them."""
-    references = range(min(num_references, num_panels))
-    if num_panels <= num_references:
-        return (_together(references),)
-    return _together(references), _reading(range(num_references, num_panels), references)
+    return readers(num_panels, range(min(num_references, num_panels)))
 
 
 def readers(num_panels: int, sources: Sequence[int]) -> tuple[View, ...]:
     """Every panel reads the `sources`, which read each other: frames that read both keyframes."""
-    others = [panel for panel in range(num_panels) if panel not in sources]
     together = _together(sorted(set(sources)))
-    return (together, _reading(others, sorted(set(sources)))) if others else (together,)
+    others = tuple(panel for panel in range(num_panels) if panel not in sources)
+    return (together, View(others, together.sources)) if others else (together,)
 
 
 def anchored(views: Sequence[View], num_anchors: int) -> tuple[View, ...]:
     """`views` with anchors put before their panels: all panels read the anchors, they only self."""
     if num_anchors == 0:
         return tuple(views)
-    anchors = torch.arange(num_anchors)
-    shifted = (
-        View(
-            view.panels + num_anchors,
-            torch.cat([anchors.expand(len(view.panels), -1), view.sources + num_anchors], dim=1),
-        )
-        for view in views
+    anchors = tuple(range(num_anchors))
+
+    def shifted(panels: Sequence[int]) -> tuple[int, ...]:
+        return tuple(panel + num_anchors for panel in panels)
+
+    return View(anchors, ()), *(
+        View(shifted(view.panels), anchors + shifted(view.sources)) for view in views
     )
-    return _reading(anchors.tolist(), ()), *shifted
 
 
 def _together(panels: Sequence[int]) -> View:
-    sources = [[other for other in panels if other != panel] for panel in panels]
-    return View(torch.tensor(list(panels)), torch.tensor(sources, dtype=torch.long))
-
-
-def _reading(panels: Sequence[int], sources: Sequence[int]) -> View:
-    rows = torch.tensor(list(sources), dtype=torch.long).expand(len(panels), -1)
-    return View(torch.tensor(list(panels)), rows)
+    return View(tuple(panels), tuple(panels))
 
 
 def sample_positions(
@@ -165,52 +251,61 @@ def sample_positions(
     return order[:, :num_sampled].sort(dim=1).values
 
 
-class AttentionPlan(Protocol):
-    """The tokens that the panels of one UNet call attend to."""
-
-    num_panels: int
-
-    def attend(self, layer: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(G, P, H, N, D) each -> (G, P, H, N, D)."""
-        ...
-
-
 class LockStep:
-    """All panels are in this UNet call and read each other along `views`."""
+    """All panels are in this UNet call and read each other along `views`.
+
+    Everything that does not depend on the layer is prepared once for layers of the same size.
+    """
 
     def __init__(self, views: Sequence[View], positions: Positions) -> None:
-        self.num_panels = 1 + max(int(view.panels.max()) for view in views)
-        self._views = views
+        self.num_panels = 1 + max(max(view.panels) for view in views)
+        self.views = tuple(views)
         self._positions = positions
+        self._prepared = functools.cache(self._prepare)
 
     def attend(
         self,
-        layer: str,  # noqa: ARG002 - part of the protocol; these plans keep nothing by layer
+        layer: str,  # noqa: ARG002 - for the plans that keep something by layer
         query: Tensor,
         key: Tensor,
         value: Tensor,
     ) -> Tensor:
-        """Attend along the views."""
-        positions = self._sampled(query.shape[-2])
-        return consistent_self_attention(query, key, value, positions, self._views)
+        """Attend along the views: (G, rows, H, D) each -> (G, rows, H, D)."""
+        prepared = self._prepared(query.shape[1] // self.num_panels, query.device)
+        return consistent_self_attention(query, (key, value), (key, value), prepared)
 
-    def _sampled(self, num_tokens: int) -> Tensor:
-        # `positions` may be those of a whole story of which these are the first panels.
+    def sampled(self, num_tokens: int) -> Tensor:
+        """The positions (P, S); `positions` may be those of a story that begins with these."""
         return self._positions(num_tokens)[: self.num_panels]
+
+    def readings(self, num_tokens: int) -> tuple[Reading, ...]:
+        """The readings in layers of so many tokens."""
+        return read_along(self.views, self.sampled(num_tokens), num_tokens)
+
+    def _prepare(self, num_tokens: int, device: torch.device) -> Readings:
+        return prepare(self.readings(num_tokens), self.num_panels * num_tokens, device)
 
 
 class RecordReferences(LockStep):
-    """The references of a star: they attend, and leave their sampled tokens in `bank`."""
+    """The references of a star: they attend, and leave what the followers read in `bank`."""
 
     def __init__(self, views: Sequence[View], positions: Positions) -> None:
         super().__init__(views, positions)
         self.bank: Bank = {}
+        self._recorded = functools.cache(self._rows_on)
 
     def attend(self, layer: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend along the views and record."""
-        positions = self._sampled(query.shape[-2])
-        self.bank[layer] = _sample(key, positions), _sample(value, positions)
+        rows = self._recorded(query.shape[1] // self.num_panels, query.device)
+        self.bank[layer] = key[:, rows], value[:, rows]
         return super().attend(layer, query, key, value)
+
+    def readable(self, num_tokens: int) -> Tensor:
+        """True for the tokens that are recorded, (P, N)."""
+        return sampled_mask(self.sampled(num_tokens), num_tokens)
+
+    def _rows_on(self, num_tokens: int, device: torch.device) -> Rows:
+        return _on_device(rows_where(self.readable(num_tokens), range(self.num_panels)), device)
 
 
 class ReadReferences:
@@ -219,143 +314,17 @@ class ReadReferences:
     def __init__(self, bank: Bank, num_panels: int) -> None:
         self.num_panels = num_panels
         self._bank = bank
+        self._prepared = functools.cache(self._prepare)
 
     def attend(self, layer: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend to the own tokens and to those in the bank."""
-        sampled_key, sampled_value = (self._for_all(x) for x in self._bank[layer])
-        return _attend(
-            query,
-            torch.cat([key, sampled_key], dim=-2),
-            torch.cat([value, sampled_value], dim=-2),
-        )
+        """Attend to the own tokens and to those in the bank: (G, rows, H, D)."""
+        prepared = self._prepared(query.shape[1] // self.num_panels, query.device)
+        return consistent_self_attention(query, (key, value), self._bank[layer], prepared)
 
-    def _for_all(self, sampled: Tensor) -> Tensor:
-        """(G, R, H, S, D) -> (G, P, H, R * S, D)."""
-        joined = rearrange(sampled, "g r h s d -> g 1 h (r s) d")
-        return joined.expand(-1, self.num_panels, -1, -1, -1)
+    def readings(self, num_tokens: int) -> tuple[Reading, ...]:
+        """The readings in layers of so many tokens."""
+        every = slice(0, self.num_panels * num_tokens)
+        return (Reading(self.num_panels, queries=every, own=every, shared=slice(None)),)
 
-
-class StoryAttention:
-    """Shared by the processors of one UNet: the plan of the UNet call that is running."""
-
-    def __init__(self, layers: tuple[str, ...]) -> None:
-        self.layers = layers
-        self.plan: AttentionPlan | None = None
-
-    @contextmanager
-    def following(self, plan: AttentionPlan | None) -> Iterator[None]:
-        """Inside, UNet calls follow `plan`; without a plan self-attention is plain."""
-        self.plan = plan
-        try:
-            yield
-        finally:
-            self.plan = None
-
-
-class ConsistentAttnProcessor:
-    """A diffusers attention processor for self-attention layers; batches are (G * P, ...)."""
-
-    def __init__(self, layer: str, story: StoryAttention) -> None:
-        self.layer = layer
-        self.story = story
-        self._plain: Any = AttnProcessor2_0()
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        """Attend as the plan says; the contract is that of `AttnProcessor2_0`."""
-        plan = self.story.plan
-        if plan is None:
-            plain: Tensor = self._plain(
-                attn, hidden_states, encoder_hidden_states, attention_mask, temb
-            )
-            return plain
-        assert encoder_hidden_states is None and attention_mask is None
-        tokens = _tokens_in(attn, hidden_states, temb)
-        query, key, value = _project(attn, tokens, plan.num_panels)
-        attended = plan.attend(self.layer, query, key, value)
-        tokens = rearrange(attended, "g p h n d -> (g p) n (h d)")
-        return _tokens_out(attn, attn.to_out[1](attn.to_out[0](tokens)), hidden_states)
-
-
-def _tokens_in(attn: Attention, hidden_states: Tensor, temb: Tensor | None) -> Tensor:
-    if attn.spatial_norm is not None:
-        hidden_states = attn.spatial_norm(hidden_states, temb)
-    if hidden_states.ndim == 4:
-        hidden_states = rearrange(hidden_states, "b c h w -> b (h w) c")
-    if attn.group_norm is not None:
-        hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
-    return hidden_states
-
-
-def _project(attn: Attention, tokens: Tensor, num_panels: int) -> tuple[Tensor, Tensor, Tensor]:
-    def heads(projected: Tensor) -> Tensor:
-        pattern = "(g p) n (h d) -> g p h n d"
-        return rearrange(projected, pattern, p=num_panels, h=attn.heads)
-
-    query, key, value = heads(attn.to_q(tokens)), heads(attn.to_k(tokens)), heads(attn.to_v(tokens))
-    query = query if attn.norm_q is None else attn.norm_q(query)
-    key = key if attn.norm_k is None else attn.norm_k(key)
-    return query, key, value
-
-
-def _tokens_out(attn: Attention, tokens: Tensor, residual: Tensor) -> Tensor:
-    if residual.ndim == 4:
-        tokens = rearrange(tokens, "b (h w) c -> b c h w", h=residual.shape[2])
-    if attn.residual_connection:
-        tokens = tokens + residual
-    return tokens / attn.rescale_output_factor
-
-
-def install_attention(unet: Any, blocks: Sequence[str] = BLOCKS) -> StoryAttention:
-    """Put our processor into the self-attention of `blocks`, and check that it is there.
-
-    Do this last: loading an IP-Adapter, fusing projections and `UNetMotionModel.from_unet2d` put
-    diffusers' own processors back.
-
-    Args:
-        unet: a `UNet2DConditionModel`, or a `UNetMotionModel` (its spatial attention only).
-        blocks: some of `BLOCKS`.
-
-    Raises:
-        ValueError: there is no self-attention in these blocks.
-    """
-    layers = tuple(name for name in unet.attn_processors if _is_spatial_self(unet, name, blocks))
-    if not layers:
-        raise ValueError(f"layers {list(blocks)}: no self-attention there, allowed {list(BLOCKS)}")
-    story = StoryAttention(layers)
-    ours = {layer: ConsistentAttnProcessor(layer, story) for layer in layers}
-    unet.set_attn_processor({**unet.attn_processors, **ours})
-    assert_installed(unet, story)
-    return story
-
-
-def _is_spatial_self(unet: Any, name: str, blocks: Sequence[str]) -> bool:
-    block, *path, _ = name.split(".")
-    if block not in blocks or path[-1] != "attn1" or "motion_modules" in path:
-        return False
-    # With `only_cross_attention`, attn1 reads the text.
-    return not unet.get_submodule(name.removesuffix(".processor")).is_cross_attention
-
-
-def assert_installed(unet: Any, story: StoryAttention) -> None:
-    """Check that every layer still has our processor.
-
-    Raises:
-        RuntimeError: something has replaced some of them since.
-    """
-    processors = unet.attn_processors
-    lost = [name for name in story.layers if getattr(processors[name], "story", None) is not story]
-    if lost:
-        raise RuntimeError(f"Consistent Self-Attention was replaced in {len(lost)} layers: {lost}")
-
-
-def uninstall_attention(unet: Any, story: StoryAttention) -> None:
-    """Put diffusers' own processor back."""
-    plain = {layer: AttnProcessor2_0() for layer in story.layers}
-    unet.set_attn_processor({**unet.attn_processors, **plain})
+    def _prepare(self, num_tokens: int, device: torch.device) -> Readings:
+        return prepare(self.readings(num_tokens), self.num_panels * num_tokens, device)

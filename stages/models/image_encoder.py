@@ -37,6 +37,12 @@ class ImageEncoder:
         width: int = self._model.config.projection_dim
         return width
 
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """N and C."""
+        config = self._model.config
+        return 1 + (config.image_size // config.patch_size) ** 2, config.hidden_size
+
     def tokens(self, pictures: Pictures) -> Tensor:
         """B pictures to the last hidden states (B, N, C)."""
         states: Tensor = self._encode(pictures).last_hidden_state

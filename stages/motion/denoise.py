@@ -5,6 +5,7 @@ T image tokens, D cross-attention channels. `UNetMotionModel` turns (G * B) clip
 (G * B * F) rows, frames innermost; whatever it cross-attends to needs the same order.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +15,25 @@ from torch import Tensor
 
 from storyreel.stages.heartbeat import beat
 from storyreel.stages.models.denoising import guide
-from storyreel.stages.motion.config import Anchor, DenoiseConfig
+from storyreel.stages.motion.config import Anchor
 
 Conditions = Tensor | tuple[Tensor, list[Tensor]]
 """`encoder_hidden_states` of the UNet: rows (G * B * F, L, D), perhaps with rows
 (G * B * F, 1, T, D) for each IP-Adapter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denoising:
+    """How clips are denoised; a guidance of 1 and below is none."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    anchor: Anchor = Anchor.CLEAN
+
+    @property
+    def num_branches(self) -> int:
+        """G."""
+        return 2 if self.guidance_scale > 1 else 1
 
 
 def rows_of_text(text: Tensor, num_frames: int) -> Tensor:
@@ -39,7 +54,7 @@ def denoise_clips(
     noise: Tensor,
     keyframes: Tensor,
     conditions: Conditions,
-    config: DenoiseConfig,
+    how: Denoising,
 ) -> Tensor:
     """Denoise clips that keep their keyframes.
 
@@ -49,22 +64,22 @@ def denoise_clips(
         noise: (B, C, F, h, w) drawn from a unit normal.
         keyframes: (B, C, 2, h, w) latents of the first and the last frame.
         conditions: rows of all branches, frames innermost.
-        config: steps, guidance, anchor; `config.num_branches` is G.
+        how: steps, guidance, anchor; `how.num_branches` is G.
 
     Returns:
         Latents (B, C, F, h, w), float32; those of frames 0 and F - 1 are `keyframes`.
     """
-    scheduler.set_timesteps(config.num_inference_steps, device=noise.device)
+    scheduler.set_timesteps(how.num_inference_steps, device=noise.device)
     latents = noise * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
-        if config.anchor is Anchor.NOISED:
+        if how.anchor is Anchor.NOISED:
             # Not trained with clean ends, a model expects the noise of this step in all frames.
             ends = scheduler.add_noise(keyframes, _ends(noise), timestep[None])
             latents = _anchored(latents, ends)
         sample = scheduler.scale_model_input(latents, timestep)
-        if config.anchor is Anchor.CLEAN:
+        if how.anchor is Anchor.CLEAN:
             sample = _anchored(sample, keyframes)
-        prediction = _guided_prediction(unet, sample, timestep, conditions, config)
+        prediction = _guided_prediction(unet, sample, timestep, conditions, how)
         latents = scheduler.step(prediction, timestep, latents).prev_sample
         beat()
     return _anchored(latents, keyframes)
@@ -80,13 +95,13 @@ def _anchored(latents: Tensor, ends: Tensor) -> Tensor:
 
 
 def _guided_prediction(
-    unet: Any, sample: Tensor, timestep: Tensor, conditions: Conditions, config: DenoiseConfig
+    unet: Any, sample: Tensor, timestep: Tensor, conditions: Conditions, how: Denoising
 ) -> Tensor:
     # Frames are innermost, branches outermost: the order that `UNetMotionModel` flattens to.
-    branches = repeat(sample, "b ... -> (g b) ...", g=config.num_branches).to(unet.dtype)
+    branches = repeat(sample, "b ... -> (g b) ...", g=how.num_branches).to(unet.dtype)
     prediction: Tensor = unet(branches, timestep, encoder_hidden_states=conditions).sample.float()
-    by_branch = rearrange(prediction, "(g b) ... -> g b ...", g=config.num_branches)
-    return guide(by_branch, config.guidance_scale)
+    by_branch = rearrange(prediction, "(g b) ... -> g b ...", g=how.num_branches)
+    return guide(by_branch, how.guidance_scale)
 
 
 class BranchByBranch:

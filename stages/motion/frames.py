@@ -42,6 +42,21 @@ def dissolve(first: Pixels, last: Pixels, num_frames: int) -> Pixels:
     return np.rint((1 - share) * first + share * last).astype(np.uint8)
 
 
+def resampled(frames: Pixels, num_frames: int) -> Pixels:
+    """As many frames at even times, each a blend of the two nearest of the given ones (F, H, W, 3).
+
+    What changes a frame rate without a model of its own: a picture that moves fast is seen twice.
+    """
+    if len(frames) == num_frames:
+        return frames
+    times = np.linspace(0, len(frames) - 1, num_frames)
+    before = np.minimum(times.astype(int), len(frames) - 2)
+    share = (times - before).reshape(-1, 1, 1, 1)
+    blended = (1 - share) * frames[before] + share * frames[before + 1]
+    pixels: Pixels = np.rint(blended).astype(np.uint8)
+    return pixels
+
+
 def endpoint_jump(frames: Pixels) -> float:
     """The change at the keyframes, relative to the median change inside the clip.
 
@@ -67,8 +82,3 @@ def endpoint_closeness(generated: Pixels, first: Pixels, last: Pixels) -> float:
     """
     ends = np.abs(generated[[0, -1]].astype(np.int16) - np.stack([first, last]))
     return float(ends.mean(axis=(1, 2, 3)).max())
-
-
-def with_keyframes(generated: Pixels, first: Pixels, last: Pixels) -> Pixels:
-    """A clip (F, H, W, 3) with the very pixels of its keyframes (H, W, 3) at its ends."""
-    return np.concatenate([first[None], generated[1:-1], last[None]])

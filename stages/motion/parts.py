@@ -5,10 +5,10 @@ from typing import Any
 from diffusers import MotionAdapter, UNetMotionModel
 
 from storyreel.stages.models.loading import load_part, load_pipeline
-from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.config import MotionConfig, VideoUNetConfig
 
 
-def load_motion_pipeline(config: MotionConfig) -> Any:
+def load_motion_pipeline(config: MotionConfig, video: VideoUNetConfig) -> Any:
     """A text-to-image pipeline whose UNet is a `UNetMotionModel`.
 
     Raises:
@@ -18,8 +18,14 @@ def load_motion_pipeline(config: MotionConfig) -> Any:
     pipeline = load_pipeline(config.model)
     _check_family(pipeline, config)
     _check_size(pipeline, config)
-    adapter = load_part(MotionAdapter, config.motion_adapter, config.model)
-    unet = UNetMotionModel.from_unet2d(pipeline.unet, adapter)
+    adapter = load_part(MotionAdapter, video.motion_adapter, config.model)
+    try:
+        unet = UNetMotionModel.from_unet2d(pipeline.unet, adapter)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"motion.renderer.motion_adapter: does not fit the UNet of motion.model"
+            f" {config.model.path}, it must belong to the same family: {error}"
+        ) from error
     pipeline.register_modules(unet=unet.to(config.model.device).eval())
     return pipeline
 

@@ -1,30 +1,45 @@
-"""Renders a clip with a video UNet: text, anchored keyframes, keyframe reading, decoding.
+"""Renders clips with a video UNet: text, anchored keyframes, keyframe reading, decoding.
 
-Axes: G guidance branches (negative first), F frames, C latent channels, L text tokens, D channels
-of cross-attention, N tokens of a frame in spatial self-attention.
+Axes: G guidance branches (negative first), B clips, F frames, C latent channels, L text tokens,
+D channels of cross-attention, N tokens of a frame in spatial self-attention.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from storyreel.stages.heartbeat import beat
-from storyreel.stages.models.attention import LockStep, assert_installed, install_attention, readers
+from storyreel.stages.models.attention import LockStep, readers
 from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import encode_prompts
 from storyreel.stages.models.schedulers import build_scheduler
-from storyreel.stages.motion.config import MotionConfig
-from storyreel.stages.motion.denoise import BranchByBranch, Conditions, denoise_clips
+from storyreel.stages.models.unet_attention import assert_installed, install_attention
+from storyreel.stages.motion.autoencoder import Autoencoder
+from storyreel.stages.motion.config import MotionConfig, VideoUNetConfig
+from storyreel.stages.motion.denoise import BranchByBranch, Conditions, Denoising, denoise_clips
 from storyreel.stages.motion.renderer import Transition
 
 
-class ClipSampler:
-    """Samples the frames between two keyframes, whatever conditions the UNet."""
+class Control(Protocol):
+    """Something beside the UNet that knows the keyframes."""
 
-    def __init__(self, pipeline: Any, config: MotionConfig) -> None:
+    def guiding(self, unet: Any, keyframes: Tensor, num_frames: int) -> Any:
+        """`unet` as it predicts clips of these keyframes' latents (B, C, 2, h, w)."""
+
+
+class ClipSampler:
+    """Samples the frames between keyframes, whatever conditions the UNet."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        config: MotionConfig,
+        video: VideoUNetConfig,
+        control: Control | None = None,
+    ) -> None:
         """Take over a pipeline whose UNet is a finished `UNetMotionModel`.
 
         Everything that changes attention processors must have happened before.
@@ -32,53 +47,77 @@ class ClipSampler:
         self.max_frames: int = pipeline.unet.config.motion_max_seq_length
         self._pipeline = pipeline
         self._config = config
-        self._scheduler = build_scheduler(config.scheduler, pipeline.scheduler)
-        self._attention = install_attention(pipeline.unet) if config.read_keyframes else None
-        self._unet = pipeline.unet
+        self._anchor = video.anchor
+        self._control = control
+        self._autoencoder = Autoencoder(pipeline.vae, config.decode_batch_size)
+        self._scheduler = build_scheduler(video.scheduler, pipeline.scheduler)
+        self._attention = install_attention(pipeline.unet) if video.read_keyframes else None
+        self._branch_by_branch = False
 
     def smaller(self) -> "ClipSampler":
         """The same sampler with less memory: one frame, or one guidance branch, in a model call."""
         smaller = copy(self)
-        smaller._config = self._config.model_copy(update={"decode_batch_size": 1})
-        smaller._unet = BranchByBranch(self._pipeline.unet, self._config.num_branches)
+        smaller._autoencoder = self._autoencoder.smaller()
+        smaller._branch_by_branch = True
         return smaller
 
-    def encode_text(self, transition: Transition) -> Tensor:
-        """The text of all guidance branches, (G, 1, L, D)."""
-        text = encode_prompts(self._pipeline, [transition.text], [transition.negative_prompt])
+    def denoising(self, transitions: Sequence[Transition]) -> Denoising:
+        """How the clips of these transitions are denoised."""
+        own = transitions[0].guidance_scale
+        return Denoising(
+            num_inference_steps=self._config.num_inference_steps,
+            guidance_scale=self._config.guidance_scale if own is None else own,
+            anchor=self._anchor,
+        )
+
+    def encode_text(self, transitions: Sequence[Transition]) -> Tensor:
+        """The texts of all guidance branches, (G, B, L, D).
+
+        Raises:
+            ValueError: some texts are so long that they are read in more chunks than others.
+        """
+        # One by one: beside a longer text a short one would be read otherwise than alone.
+        texts = [
+            encode_prompts(self._pipeline, [one.text], [one.negative_prompt]).prompt_embeds
+            for one in transitions
+        ]
+        if len(lengths := sorted({text.shape[2] for text in texts})) > 1:
+            raise ValueError(f"texts of one call are of {lengths} tokens, must be of one length")
         # Without guidance only the positive branch is computed.
-        return text.prompt_embeds[-self._config.num_branches :]
+        return torch.cat(texts, dim=1)[-self.denoising(transitions).num_branches :]
 
     @torch.inference_mode()
-    def render(self, transition: Transition, conditions: Conditions) -> Tensor:
+    def render(self, transitions: Sequence[Transition], conditions: Conditions) -> list[Tensor]:
         """Frames (F, 3, H, W) in [-1, 1]; the ends are the keyframes as the VAE gives them back.
+
+        Args:
+            transitions: B of them.
+            conditions: rows of all branches and clips, frames innermost.
 
         Raises:
             ValueError: the VAE cannot hold frames of this size.
         """
-        keyframes = torch.stack([transition.first, transition.last])
-        self._check_size(keyframes)
-        anchors = self._encode(keyframes)[None].transpose(1, 2)
-        shape = (*anchors.shape[:2], transition.num_frames, *anchors.shape[3:])
-        noise = draw_noise(shape, transition.seed).to(anchors.device)
-        with self._reading_keyframes(transition.num_frames):
+        anchors = self._autoencoder.encode_keyframes(transitions)
+        num_frames = transitions[0].num_frames
+        shape = (anchors.shape[1], num_frames, *anchors.shape[3:])
+        noise = torch.stack([draw_noise(shape, one.seed) for one in transitions])
+        how = self.denoising(transitions)
+        with self._reading_keyframes(num_frames):
             latents = denoise_clips(
-                self._unet,
+                self._unet(anchors, num_frames, how.num_branches),
                 self._scheduler,
-                noise=noise,
+                noise=noise.to(anchors.device),
                 keyframes=anchors,
                 conditions=conditions,
-                config=self._config,
+                how=how,
             )
-        return self._decode(latents[0].transpose(0, 1))
+        return [self._autoencoder.decode(clip.transpose(0, 1)) for clip in latents]
 
-    def _check_size(self, keyframes: Tensor) -> None:
-        height, width = keyframes.shape[-2:]
-        factor = self._pipeline.vae_scale_factor
-        if height % factor or width % factor:
-            raise ValueError(
-                f"keyframes are {width} x {height} pixels, both must be multiples of {factor}"
-            )
+    def _unet(self, anchors: Tensor, num_frames: int, num_branches: int) -> Any:
+        unet = self._pipeline.unet
+        if self._control is not None:
+            unet = self._control.guiding(unet, anchors, num_frames)
+        return BranchByBranch(unet, num_branches) if self._branch_by_branch else unet
 
     def _reading_keyframes(self, num_frames: int) -> AbstractContextManager[None]:
         if self._attention is None:
@@ -92,19 +131,3 @@ class ClipSampler:
 
         views = readers(num_frames, (0, num_frames - 1))
         return self._attention.following(LockStep(views, every_token))
-
-    def _encode(self, images: Tensor) -> Tensor:
-        vae = self._pipeline.vae
-        # The mode, not a sample: the same picture is the same anchor in both of its clips.
-        mode: Tensor = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mode()
-        return mode.float().mul(vae.config.scaling_factor)
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        vae = self._pipeline.vae
-        scaled = (latents / vae.config.scaling_factor).to(vae.dtype)
-        batches = scaled.split(self._config.decode_batch_size)
-        decoded = []
-        for batch in batches:
-            decoded.append(vae.decode(batch).sample.float().cpu())
-            beat()
-        return torch.cat(decoded)

@@ -127,6 +127,8 @@ class PanelInput:
     """Image that conditions the ControlNet, such as a pose; the same for all beats."""
     markup: PanelMarkup | None = None
     """`text`, parsed when the row was accepted; `None` in the jobs of version 0.1."""
+    motion: str | None = None  # what happens on the way to the next panel
+    motion_guidance: float | None = None  # of that shot; `None`: the configuration's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ class Shot:
     negative_prompt: str
     seed: int
     num_frames: int
+    guidance_scale: float | None = None  # `None`: the configuration's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +229,7 @@ class Clip:
             it (the larger of the two ends), divided by the median difference between neighbouring
             frames inside the clip. Both are 0 where nothing was generated.
         degraded: as for keyframes.
+        flaw: what is wrong with the frames, also after a second attempt; "" if nothing.
     """
 
     story_id: StoryId
@@ -241,6 +245,7 @@ class Clip:
     endpoint_closeness: float
     endpoint_jump: float
     degraded: bool = False
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

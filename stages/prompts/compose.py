@@ -17,10 +17,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from storyreel.stages.models.prompt_words import unknown_marks, without_marks
+from storyreel.stages.models.prompt_words import plain_text, unknown_marks, without_marks
 from storyreel.stages.output.records import PanelMarkup
 from storyreel.stages.prompts.config import Style
 from storyreel.stages.prompts.token_budget import TokenBudget
+
+MAX_UNKNOWN = 8
+"""Words that a warning lists."""
 
 _TAIL = re.compile(r"(?:,|;| and| with| in| wearing| who| that| on| under| holding)\s")
 _POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\s|$))")
@@ -94,6 +97,9 @@ def compose(
         draft = _cut_words(draft, budget)
         lost = " ".join(_body(markup, draft.descriptions).split()[draft.max_words :])
         warnings.append(f"prompt: the text encoder's limit cut the panel's words {lost!r}")
+    if unknown := budget.unknown_words(plain_text(draft.body)):
+        shown = ", ".join(map(repr, unknown[:MAX_UNKNOWN]))
+        warnings.append(f"prompt: the model was not trained with {shown}")
     return Prompt(text=draft.text, body=draft.body, warnings=tuple(warnings))
 
 
@@ -116,7 +122,14 @@ def compose_negative(
 
 
 def compose_motion(first: Prompt, second: Prompt, style: Style, budget: TokenBudget) -> str:
-    """Write the text of a shot: "first, then second", or the prompt of the second if too long."""
+    """Write the text of a shot: "first, then second", or the prompt of the second if too long.
+
+    Args:
+        first: of the panel that the shot leaves.
+        second: what happens on the way, if the panel says so, else the next panel's.
+        style: template around the words.
+        budget: the limit.
+    """
     if first.body == second.body:
         return second.text
     before, after = style.prompt.split("{prompt}")

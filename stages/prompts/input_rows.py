@@ -35,6 +35,5 @@ def _panel_row(panel: PanelInput, story: Story) -> dict[str, Any]:
     row: dict[str, Any] = {"text": panel.text, "beats": panel.beats, "shot": panel.shot.value}
     if markup.caption is None:
         row["caption"] = caption_of(panel, markup)
-    if panel.control_image is not None:
-        row["control_image"] = panel.control_image
-    return row
+    own = {name: getattr(panel, name) for name in ("control_image", "motion", "motion_guidance")}
+    return row | {name: value for name, value in own.items() if value is not None}

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from storyreel.stages.input.config import InputConfig
-from storyreel.stages.input.names.markup import markup_of
+from storyreel.stages.input.names.markup import markup_of, parse_markup
 from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.output.records import (
     Panel,
@@ -30,6 +30,14 @@ class _Written:
     markup: PanelMarkup
     prompt: Prompt
     caption: str
+    motion: Prompt | None
+    """Of the shot after the panel, if it states what happens there."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was cut of the texts of the panel."""
+        of_motion = () if self.motion is None else self.motion.warnings
+        return (*self.prompt.warnings, *(f"motion: {warning}" for warning in of_motion))
 
 
 class PromptsStage:
@@ -80,7 +88,7 @@ class PromptsStage:
         told = tuple(
             f"panel {index}: {warning}"
             for index, panel in enumerate(split.story.panels)
-            for warning in self._write(split.story, panel, style).prompt.warnings
+            for warning in self._write(split.story, panel, style).warnings
         )
         return replace(split, warnings=split.warnings + told)
 
@@ -102,7 +110,13 @@ class PromptsStage:
         descriptions = {c.name: c.description for c in story.characters}
         markup = markup_of(panel, descriptions)
         prompt = compose(markup, descriptions, style, self._budget)
-        return _Written(markup=markup, prompt=prompt, caption=read_caption(panel, markup))
+        motion = None
+        if panel.motion is not None:
+            told = parse_markup(panel.motion, descriptions)
+            motion = compose(told, descriptions, style, self._budget)
+        return _Written(
+            markup=markup, prompt=prompt, caption=read_caption(panel, markup), motion=motion
+        )
 
     def _shots(
         self, story: Story, panels: tuple[Panel, ...], written: list[_Written], style: Style
@@ -114,7 +128,9 @@ class PromptsStage:
         for index, (first, second) in enumerate(itertools.pairwise(panels)):
             same_panel = first.panel_index == second.panel_index
             kind, num_frames = motion if same_panel else joins[first.panel_index]
-            prompts = written[first.panel_index].prompt, written[second.panel_index].prompt
+            leaving = written[first.panel_index], story.panels[first.panel_index]
+            own = None if same_panel else leaving[0].motion
+            prompts = leaving[0].prompt, own or written[second.panel_index].prompt
             shots.append(
                 Shot(
                     story_id=story.story_id,
@@ -124,6 +140,7 @@ class PromptsStage:
                     negative_prompt=second.negative_prompt,
                     seed=derive_seed(story.story_id, story.seed, "shot", index),
                     num_frames=num_frames,
+                    guidance_scale=None if same_panel else leaving[1].motion_guidance,
                 )
             )
         return tuple(shots)
@@ -156,7 +173,7 @@ def _panels(
             characters=written[panel_index].markup.names,
             seed=derive_seed(story.story_id, story.seed, "keyframe", panel_index, beat),
             splitter=split.splitter,
-            warnings=(*split.warnings, *written[panel_index].prompt.warnings, *cut),
+            warnings=(*split.warnings, *written[panel_index].warnings, *cut),
             control_image=story.panels[panel_index].control_image,
         )
         for keyframe_index, (panel_index, beat) in enumerate(beats)

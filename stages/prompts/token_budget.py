@@ -1,6 +1,7 @@
-"""The limit of a model's text encoders, counted by their own tokenizers; no weights are read."""
+"""What a model's text encoders can read, by their own tokenizers; no weights are loaded."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,14 @@ from storyreel.stages.models.prompt_words import (
     split_words,
     text_of,
 )
+
+OPEN_VOCABULARY = 10_000
+"""Tokens of a vocabulary from which on it is made for any text, as CLIP's 49,408 are.
+
+A smaller one was made from the captions of a small family, so that it has their words as one token.
+"""
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 class TokenBudget:
@@ -46,6 +55,12 @@ class TokenBudget:
             else:
                 high = middle - 1
         return low
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the words that a family with a small vocabulary was not trained with."""
+        small = [t for t in self._tokenizers if len(t) < OPEN_VOCABULARY]
+        words = dict.fromkeys(_WORD.findall(text.casefold()))
+        return [word for word in words if any(len(t.tokenize(word)) > 1 for t in small)]
 
     def fits_one(self, text: str) -> bool:
         """True if every encoder reads the whole text at once."""

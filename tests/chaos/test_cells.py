@@ -322,7 +322,7 @@ def test_a_node_that_comes_back_late_overwrites_nothing(
 ) -> None:
     """As after a cut of its link: what its workers had begun is done elsewhere meanwhile."""
     scene.settings = ON_LARGE_NODES
-    trouble = plan(scene, undisturbed, "stand", stage, "freeze the node")
+    plan(scene, undisturbed, "stand", stage, "freeze the node")
     scene.start()
     actor = psutil.Process(pid_of(scene.standing()))
     (node,) = set(actor.parents()) & set(two_nodes)
@@ -334,8 +334,9 @@ def test_a_node_that_comes_back_late_overwrites_nothing(
     for process in frozen:
         with suppress(psutil.NoSuchProcess):
             process.resume()
+    # It stood still until here, so that another one has done its unit; whether that counts as an
+    # attempt depends on who was missed first, the node or the actor.
     assert status == 0, scene.log()
-    assert scene.attempts()[f"{stage}/{trouble.unit}"] >= 2
     time.sleep(STEP_TIMEOUT_S)  # for what the late ones still do
     assert verify(Output(str(scene.output))).problems == []
     assert scene.pictures() == undisturbed.pictures(), scene.log()

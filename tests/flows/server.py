@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from storyreel.flows.night.server_config import ENVIRONMENT, load_server_config
+from storyreel.flows.server.server_config import ENVIRONMENT, load_server_config
 from tests.cluster.nodes import free_port
 from tests.flows.browser import Page
 from tests.flows.conftest import RAY_TOKEN, ROOT

@@ -97,7 +97,7 @@ def _keep_killing(server: Server, deadline: float) -> None:
         for process in psutil.Process(server.process.pid).children(recursive=True):
             with suppress(psutil.Error):  # it may end while we look at it
                 command = process.cmdline()
-                if "server" in command and "storyreel.flows.night.tether" not in command:
+                if "server" in command and "storyreel.flows.server.tether" not in command:
                     process.kill()
                     killed += 1
         time.sleep(0.5)

@@ -27,9 +27,9 @@ from storyreel.flows.job.generations import read_generations
 from storyreel.flows.job.job import read_job
 from storyreel.flows.job.lock import holder_of
 from storyreel.flows.job.status import read_published
-from storyreel.flows.night.server_config import ServerConfig
 from storyreel.flows.plans.plan import read_plan
 from storyreel.flows.plans.rates import read_rates
+from storyreel.flows.server.server_config import ServerConfig
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.names.markup import parse_markup
 from storyreel.stages.input.parsing import Rejection

@@ -145,7 +145,7 @@ def test_a_clip_with_less_memory_looks_the_same_and_says_so(
     stage = motion_stage(model, tmp_path)
     (usual,) = stage(unit)
     before = np.stack(list(read_clip(tmp_path / usual.path))).astype(int)
-    largest = LargestCall(stage._renderer._sampler._pipeline.unet)  # type: ignore[attr-defined]
+    largest = LargestCall(stage._renderer._renderer._sampler._pipeline.unet)  # type: ignore[attr-defined]
     (degraded,) = stage.smaller()(unit)
     assert largest.rows == 1
     assert (usual.degraded, degraded.degraded) == (False, True)

@@ -6,16 +6,24 @@ from typing import Any, Literal
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLWan,
     ControlNetModel,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     MotionAdapter,
+    SparseControlNetModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNetMotionModel,
+    WanImageToVideoPipeline,
+    WanTransformer3DModel,
 )
 from diffusers.models.embeddings import ImageProjection
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 from torch import nn
 from transformers import (
     CLIPConfig,
@@ -26,7 +34,11 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     CLIPVisionConfig,
+    CLIPVisionModel,
     CLIPVisionModelWithProjection,
+    PreTrainedTokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -183,6 +195,72 @@ def tiny_motion_predictor() -> SemanticMotionPredictor:
         num_heads=2,
     )
     return shaken(predictor)
+
+
+def tiny_sparse_controlnet(**options: Any) -> SparseControlNetModel:
+    """A SparseCtrl for the SD1.5-like UNet that really adds to its features."""
+    return shaken(
+        SparseControlNetModel(
+            block_out_channels=(16, 32),
+            down_block_types=("CrossAttnDownBlockMotion",) * 2,
+            layers_per_block=1,
+            norm_num_groups=4,
+            cross_attention_dim=TEXT_WIDTH,
+            attention_head_dim=2,
+            motion_num_attention_heads=2,
+            motion_max_seq_length=MAX_FRAMES,
+            **options,
+        )
+    )
+
+
+def tiny_wan(*, version: Literal["2.1", "2.2"], in_channels: int = 36) -> WanImageToVideoPipeline:
+    """A Wan image-to-video pipeline: 2.1 sees the pictures with CLIP, 2.2 has two transformers."""
+    first = version == "2.1"
+    seen = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+    )
+
+    def transformer() -> WanTransformer3DModel:
+        image = {"image_dim": 16, "pos_embed_seq_len": 2 * NUM_IMAGE_TOKENS} if first else {}
+        return WanTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=in_channels,
+            text_dim=TEXT_WIDTH,
+            freq_dim=32,
+            ffn_dim=32,
+            num_layers=2,
+            rope_max_seq_len=32,
+            **image,
+        ).eval()
+
+    letters = {chr(code): code - 30 for code in range(32, 127)}
+    words = Tokenizer(WordLevel({"<pad>": 0, "<unk>": 1, **letters}, unk_token="<unk>"))  # noqa: S106
+    words.pre_tokenizer = Split("", "isolated")
+    config = UMT5Config(
+        vocab_size=97, d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+    )
+    vae = AutoencoderKLWan(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+    )  # fmt: skip
+    return WanImageToVideoPipeline(
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>"),  # noqa: S106
+        text_encoder=UMT5EncoderModel(config).eval(),
+        vae=vae.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        image_processor=tiny_image_processor() if first else None,
+        image_encoder=CLIPVisionModel(seen).eval() if first else None,
+        transformer=transformer(),
+        transformer_2=None if first else transformer(),
+        boundary_ratio=None if first else 0.9,
+    )
 
 
 def tiny_scheduler(family: Family) -> DDIMScheduler:

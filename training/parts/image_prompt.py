@@ -80,7 +80,7 @@ class ImagePromptLoss:
         indices = torch.randint(
             pictures.num_training, (self.config.batch_size,), generator=generator
         )
-        texts = draw_captions(pictures, indices, self.config.text_dropout, generator)
+        texts = draw_captions(pictures.captions, indices, self.config.text_dropout, generator)
         tokens = self.projection(self._embeds(indices, generator))
         context = self.clip.encode_text(texts), [tokens[:, None]]
         latents = self.images.latents[indices].float().to(device)

@@ -6,6 +6,7 @@ projected and concatenated to the text tokens.
 Axes: B batch, C latent channels, L text tokens, N image tokens, D cross-attention channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ class ImageLoss:
         device = self.unet.device
         count = self.images.pictures.num_training
         indices = torch.randint(count, (self.config.batch_size,), generator=generator)
-        texts = draw_captions(self.images.pictures, indices, self.config.text_dropout, generator)
+        texts = draw_captions(
+            self.images.pictures.captions, indices, self.config.text_dropout, generator
+        )
         context = self.clip.encode_text(texts)
         if torch.rand((), generator=generator) < self.config.image_tokens_share:
             tokens = self.images.tokens[indices].float().to(device)
@@ -184,12 +187,15 @@ def draw_timesteps(scheduler: Any, count: int, generator: torch.Generator) -> Te
 
 
 def draw_captions(
-    pictures: Pictures, indices: Tensor, dropout: float, generator: torch.Generator
+    captions: Sequence[Sequence[str]],
+    indices: Tensor,
+    dropout: float,
+    generator: torch.Generator,
 ) -> list[str]:
     """One wording of each picture, empty for a share of them (classifier-free guidance)."""
     rng = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     return [
-        "" if rng.random() < dropout else str(rng.choice(pictures.captions[index]))
+        "" if rng.random() < dropout else str(rng.choice(captions[index]))
         for index in indices.tolist()
     ]
 

@@ -6,9 +6,10 @@ channels.
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,11 @@ from diffusers import MotionAdapter, UNetMotionModel
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from storyreel.stages.models.attention import LockStep, StoryAttention, install_attention, readers
+from storyreel.stages.models.attention import LockStep, readers
+from storyreel.stages.models.unet_attention import StoryAttention, install_attention
 from storyreel.stages.motion.predictor import SemanticMotionPredictor, interpolate
 from storyreel.training.checkpoints import Trainer
 from storyreel.training.config import MotionConfig, PredictorConfig, TrainingConfig
-from storyreel.training.data import Pictures
 from storyreel.training.parts.clip import ClipModels
 from storyreel.training.parts.images import (
     EncodedImages,
@@ -38,15 +39,36 @@ JOINT = ("unet", "motion_unet", "predictor")
 """The modules of the joint training."""
 
 
+class Rows(Protocol):
+    """A tensor, or what is indexed like one and lies on a disk."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Of all rows."""
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Some rows, perhaps with a span of the second axis."""
+
+
+class TextEncoder(Protocol):
+    """What gives the video model its texts."""
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Per-token states (B, L, D), as a pipeline's `prompt_embeds`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedClips:
     """Clips as the frozen models see them."""
 
-    latents: Tensor
+    latents: Rows
     """(clips, F, C, H, W), scaled."""
-    tokens: Tensor
+    tokens: Rows
     """(clips, F, N, token channels) of the image encoder."""
-    pictures: Pictures
+    captions: Sequence[Sequence[str]]
+    """Wordings of each clip's caption."""
+    num_training: int
+    """The clips from here on are held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +112,7 @@ class PredictorLoss:
 
     def __call__(self, generator: torch.Generator) -> Tensor:
         """Draw parts of clips from the CPU generator, half backwards; return their error."""
-        count = self.clips.pictures.num_training
+        count = self.clips.num_training
         indices = torch.randint(count, (self.config.batch_size,), generator=generator)
         span = draw_span(self.clips.tokens.shape[1], self.config.min_frames, generator)
         tokens = self.clips.tokens[indices, span].float().to(self.predictor.device)
@@ -113,12 +135,14 @@ def draw_span(num_frames: int, min_frames: int, generator: torch.Generator) -> s
 @torch.no_grad()
 def held_out_error(predictor: SemanticMotionPredictor, clips: EncodedClips) -> PredictorError:
     """The predictor against linear interpolation on clips that no stage trained on."""
-    tokens = clips.tokens[clips.pictures.num_training :].float().to(predictor.device)
-    first, last, num_frames = tokens[:, 0], tokens[:, -1], tokens.shape[1]
-    return PredictorError(
-        predicted=float(inner_error(predictor(first, last, num_frames), tokens)),
-        interpolated=float(inner_error(interpolate(first, last, num_frames), tokens)),
-    )
+    predicted, interpolated = [], []
+    for row in range(clips.num_training, clips.tokens.shape[0]):
+        tokens = clips.tokens[row : row + 1].float().to(predictor.device)
+        first, last, num_frames = tokens[:, 0], tokens[:, -1], tokens.shape[1]
+        predicted.append(float(inner_error(predictor(first, last, num_frames), tokens)))
+        interpolated.append(float(inner_error(interpolate(first, last, num_frames), tokens)))
+    count = len(predicted)
+    return PredictorError(predicted=sum(predicted) / count, interpolated=sum(interpolated) / count)
 
 
 def build_adapter(unet: Any) -> Any:
@@ -153,6 +177,14 @@ def motion_state(motion_unet: Any) -> dict[str, Tensor]:
     return {k: v for k, v in motion_unet.state_dict().items() if "motion_modules" in k}
 
 
+def noise_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What a model of the scheduler's kind predicts; it says "epsilon" or "v_prediction"."""
+    if scheduler.config.prediction_type == "epsilon":
+        return noise
+    velocity: Tensor = scheduler.get_velocity(latents, noise, timesteps)
+    return velocity
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipLoss:
     """The denoising loss of a random batch of clips with clean keyframes at both ends."""
@@ -160,7 +192,7 @@ class ClipLoss:
     motion_unet: Any
     """`UNetMotionModel`."""
     predictor: SemanticMotionPredictor
-    clip: ClipModels
+    clip: TextEncoder
     clips: EncodedClips
     attention: StoryAttention
     """Installed in `motion_unet`."""
@@ -170,11 +202,10 @@ class ClipLoss:
     def __call__(self, generator: torch.Generator) -> Tensor:
         """Draw a batch from the CPU generator; return the error of the inner frames."""
         device = self.motion_unet.device
-        pictures = self.clips.pictures
         indices = torch.randint(
-            pictures.num_training, (self.config.clip_batch_size,), generator=generator
+            self.clips.num_training, (self.config.clip_batch_size,), generator=generator
         )
-        texts = draw_captions(pictures, indices, self.config.text_dropout, generator)
+        texts = draw_captions(self.clips.captions, indices, self.config.text_dropout, generator)
         context = self._context(texts, indices, generator)
         latents = rearrange(
             self.clips.latents[indices].float().to(device), "b f c h w -> b c f h w"
@@ -183,7 +214,7 @@ class ClipLoss:
         noise = torch.randn(latents.shape, generator=generator).to(device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         noisy[:, :, [0, -1]] = latents[:, :, [0, -1]]
-        target = self.scheduler.get_velocity(latents, noise, timesteps)
+        target = noise_target(self.scheduler, latents, noise, timesteps)
         with self.attention.following(self._plan(generator)):
             predicted = self.motion_unet(noisy, timesteps, encoder_hidden_states=context).sample
         return F.mse_loss(predicted[:, :, 1:-1].float(), target[:, :, 1:-1])
@@ -203,8 +234,7 @@ class ClipLoss:
         if torch.rand((), generator=generator) < self.config.tokens_dropout:
             return context
         tokens = self.clips.tokens[indices].float().to(self.motion_unet.device)
-        with torch.no_grad():
-            predicted = self.predictor(tokens[:, 0], tokens[:, -1], num_frames)
+        predicted = self.predictor(tokens[:, 0], tokens[:, -1], num_frames)
         projected = rearrange(self.predictor.project(predicted), "b f n d -> (b f) n d")
         return torch.cat([context, projected], dim=1)
 

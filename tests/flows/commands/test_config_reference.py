@@ -19,7 +19,7 @@ def test_a_key_is_told_with_its_values_its_default_and_its_meaning() -> None:
     rows = {line.split(" | ")[0]: line for line in reference().splitlines() if " | " in line}
     assert rows["| `fps`"] == (
         "| `fps` | whole number, at least 8, at most 60 | `8` |"
-        " Frames per second; every frame is a rendered one. |"
+        " Frames per second; every frame is a rendered one, unless `motion.fps` is lower. |"
     )
     assert rows["| `coverage`"].startswith('| `coverage` | `window`, `star`, `none` | `"window"` |')
     assert "| required |" in rows["| `assembly`"]

@@ -41,13 +41,26 @@ def test_configurations_of_public_weights_have_the_settings_of_the_paper(name: s
     assert load_config(name).rendering() == load_config(name, profile="paper").rendering()
 
 
+@pytest.mark.parametrize("profile", [None, "wan"])
 @pytest.mark.parametrize("name", PUBLIC)
-def test_the_cluster_guide_names_every_repository_to_fetch(name: str) -> None:
+def test_the_cluster_guide_names_every_repository_to_fetch(name: str, profile: str | None) -> None:
     guide = Path("docs/cluster.md").read_text(encoding="utf-8")
-    config = load_config(name)
+    config = load_config(name, profile=profile)
     places = {part.path for part in (*weights(config.keyframes), *weights(config.motion))}
     for place in places:
-        assert any(f"`{place}`" in line and f"`{name}`" in line for line in guide.splitlines())
+        assert any(
+            f"`{place}`" in line and (f"`{name}`" in line or f"`{profile}`" in line)
+            for line in guide.splitlines()
+        )
+
+
+def test_another_kind_of_renderer_takes_no_keys_of_the_one_before() -> None:
+    plain = load_config("sd15")
+    assert plain.motion.renderer.kind == "image_prompt"
+    other = load_config("sd15", overrides=["motion.renderer.kind=dissolve"])
+    assert other.motion.renderer.kind == "dissolve"
+    wan = load_config("sd15", profile="wan", overrides=["motion.renderer.flow_shift=3.0"])
+    assert wan.motion.renderer.model_dump()["flow_shift"] == pytest.approx(3.0)
 
 
 def test_a_value_on_the_command_line_wins_over_profile_and_file() -> None:

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from storyreel.flows.job.control import read_control
-from storyreel.flows.night.server_config import load_server_config
 from storyreel.flows.night.work_pool import POOL
+from storyreel.flows.server.server_config import load_server_config
 from storyreel.stages.output.storage import Output
 from tests.cluster.nodes import free_port
 from tests.flows.browser import browser

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from storyreel.flows.night.server_config import ServerConfig, load_server_config
+from storyreel.flows.server.server_config import ServerConfig, load_server_config
 from storyreel.flows.views.artifacts import escape_markdown
 
 

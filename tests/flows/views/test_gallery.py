@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from storyreel.flows.job.job import read_job
-from storyreel.flows.night.server_config import ServerConfig
+from storyreel.flows.server.server_config import ServerConfig
 from storyreel.flows.views.gallery import gallery_app, write_gallery
 from storyreel.stages.output.manifests import manifest_path, read_manifest, write_manifest
 from storyreel.stages.output.records import Failure, Story

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -6,7 +7,7 @@ from storyreel.flows.job.stages import STAGES
 from storyreel.flows.job.status import StageStatus
 from storyreel.flows.views.figures import format_duration
 from storyreel.flows.views.progress import MAX_WARNINGS, StageProgress, describe
-from storyreel.stages.output.records import Panel, Storyboard
+from storyreel.stages.output.records import Clip, Panel, ShotKind, Storyboard
 
 
 def storyboard(story_id: str, *warnings: str) -> Storyboard:
@@ -36,6 +37,29 @@ def shown(*storyboards: Storyboard) -> str:
 
 def test_a_prompt_that_was_cut_is_told_once_with_its_story() -> None:
     assert shown(storyboard("fox", "cut: [the style]")).count("story fox: cut: [the style]") == 1
+
+
+def test_a_clip_that_stayed_flawed_is_told_with_its_shot_and_a_whole_one_is_not() -> None:
+    whole = Clip(
+        story_id="fox",
+        shot_index=3,
+        kind=ShotKind.MOTION,
+        path="clips/fox/0003.mkv",
+        size=1,
+        sha256="",
+        num_frames=6,
+        width=8,
+        height=8,
+        seed=0,
+        endpoint_closeness=0.0,
+        endpoint_jump=0.0,
+    )
+    terminal = io.StringIO()
+    with StageProgress(STAGES.names, Console(file=terminal, width=200)) as progress:
+        progress.warn((whole,))
+        progress.warn((replace(whole, flaw="4 of 6 frames are black"),))
+    assert terminal.getvalue().count("story fox: shot 3") == 1
+    assert "story fox: shot 3: 4 of 6 frames are black" in terminal.getvalue()
 
 
 def test_many_notes_do_not_flood_the_terminal() -> None:

@@ -22,12 +22,12 @@ from storyreel.stages.models.attention import (
     LockStep,
     ReadReferences,
     RecordReferences,
-    install_attention,
 )
 from storyreel.stages.models.config import SchedulerConfig
 from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import PromptEmbeds, encode_prompts
 from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.models.unet_attention import install_attention
 from tests.stages.tiny import FAMILIES, Family, tiny_pipeline
 
 SHAPE = (4, 8, 8)

@@ -19,13 +19,13 @@ from storyreel.stages.keyframes.stage import (
     KeyframesUnit,
     ReferenceImage,
 )
-from storyreel.stages.models.attention import (
+from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.models.loading import load_pipeline
+from storyreel.stages.models.unet_attention import (
     ConsistentAttnProcessor,
     assert_installed,
     install_attention,
 )
-from storyreel.stages.models.config import ModelConfig
-from storyreel.stages.models.loading import load_pipeline
 from storyreel.stages.output.records import Keyframe, Panel
 from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (

@@ -1,12 +1,14 @@
 """Subjects: where figures are, whose a token is, and what it then reads of other panels."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from storyreel.stages.keyframes import subjects
@@ -24,15 +26,15 @@ from storyreel.stages.keyframes.masks import (
 )
 from storyreel.stages.keyframes.stage import KeyframesStage
 from storyreel.stages.keyframes.subjects import (
+    Readable,
     ReadSubjects,
     RecordSubjects,
-    Shared,
     SubjectLockStep,
 )
 from storyreel.stages.models.attention import (
     LockStep,
+    Reading,
     all_to_all,
-    install_attention,
     sample_positions,
     window,
 )
@@ -40,6 +42,7 @@ from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import PromptEmbeds, encode_prompts, prompt_chunks
 from storyreel.stages.models.schedulers import build_scheduler
+from storyreel.stages.models.unet_attention import AttentionPlan, install_attention
 from storyreel.stages.output.records import Character
 from storyreel.stages.units import KeyframesUnit, ReferenceImage
 from tests.stages.keyframes.builders import panel_of
@@ -85,7 +88,14 @@ def positions_of(num_panels: int, rate: float = 0.5) -> Any:
 def attend(owners: Tensor, given: tuple[Tensor, Tensor, Tensor], rate: float = 0.5) -> Tensor:
     num_panels = len(owners)
     views, positions = all_to_all(num_panels), positions_of(num_panels, rate)
-    return SubjectLockStep(views, positions, lambda _: owners).attend("layer", *given)
+    return follow(SubjectLockStep(views, positions, lambda _: owners), given)
+
+
+def follow(plan: AttentionPlan, given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """What the panels (1, P, H, N, D) of a UNet call attend to in a layer."""
+    query, key, value = (rearrange(x, "g p h n d -> g (p n) h d") for x in given)
+    attended = plan.attend("layer", query, key, value)
+    return rearrange(attended, "g (p n) h d -> g p h n d", p=plan.num_panels)
 
 
 def densely(owners: Tensor, given: tuple[Tensor, Tensor, Tensor], rate: float) -> Tensor:
@@ -153,8 +163,8 @@ def test_a_panel_that_nobody_is_in_reads_and_is_read_whole() -> None:
 def test_where_everybody_reads_everything_it_is_consistent_self_attention() -> None:
     views, positions = window(5, 3), positions_of(5)
     given, whole = tokens_of(5), torch.full((5, N), ANYBODY)
-    expected = LockStep(views, positions).attend("layer", *given)
-    ours = SubjectLockStep(views, positions, lambda _: whole).attend("layer", *given)
+    expected = follow(LockStep(views, positions), given)
+    ours = follow(SubjectLockStep(views, positions, lambda _: whole), given)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -163,9 +173,9 @@ def test_a_star_reads_the_same_in_calls_of_its_own() -> None:
     owners = owners_of([NOBODY, FOX], [FOX, BEAR], [BEAR, NOBODY], [ANYBODY])
     given, positions = tokens_of(4), positions_of(4, rate=1.0)
     record = RecordSubjects(all_to_all(2), positions, lambda _: owners)
-    record.attend("layer", *(x[:, :2] for x in given))
-    followers = ReadSubjects(record.bank, lambda _: owners[2:], 2)
-    read = followers.attend("layer", *(x[:, 2:] for x in given))
+    follow(record, tuple(x[:, :2] for x in given))  # type: ignore[arg-type]
+    followers = ReadSubjects(record, lambda _: owners[2:], 2)
+    read = follow(followers, tuple(x[:, 2:] for x in given))  # type: ignore[arg-type]
     for place, panel in enumerate((2, 3)):
         rows = [0, 1, panel]
         together = attend(owners[rows], tuple(x[:, rows] for x in given), rate=1.0)  # type: ignore[arg-type]
@@ -410,19 +420,21 @@ def test_a_story_ten_times_as_long_needs_no_larger_call_or_bank(
     pipelines: dict[Family, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The memory of a window does not grow with the story."""
-    banks: set[tuple[int, int]] = set()
+    reach: set[tuple[int, int]] = set()
     usual = subjects.read_subjects
 
-    def watch(panel: Any, owners: Tensor, shared: Shared, sources: Tensor) -> Tensor:
-        banks.add((len(shared.owners), len(sources)))
-        return usual(panel, owners, shared, sources)
+    def watch(
+        panel: int, owners: Tensor, readable: Readable, sources: Sequence[int]
+    ) -> tuple[Reading, ...]:
+        reach.add((len(set(readable.panels.tolist())), len(sources)))
+        return usual(panel, owners, readable, sources)
 
     monkeypatch.setattr(subjects, "read_subjects", watch)
     config = config_of({"window_size": 3, "max_panels": 4})
     for num_panels in (4, 40):
         unit = unit_of(*[("Fox",)] * num_panels)
         denoise(pipelines["sd15"], story_of(num_panels), config, unit)
-    assert banks == {(4, 2)}, (
+    assert reach == {(4, 2)}, (
         "a call of four panels, of which each reads two, however many there are"
     )
 

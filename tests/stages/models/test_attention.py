@@ -10,23 +10,27 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from storyreel.stages.models.attention import (
-    AttentionPlan,
-    ConsistentAttnProcessor,
     LockStep,
     Positions,
+    Reading,
     ReadReferences,
     RecordReferences,
-    StoryAttention,
     View,
     all_to_all,
     anchored,
-    assert_installed,
-    install_attention,
+    read_along,
     readers,
     sample_positions,
     star,
-    uninstall_attention,
     window,
+)
+from storyreel.stages.models.unet_attention import (
+    AttentionPlan,
+    ConsistentAttnProcessor,
+    StoryAttention,
+    assert_installed,
+    install_attention,
+    uninstall_attention,
 )
 from tests.stages.tiny import FAMILIES, TEXT_WIDTH, Family, tiny_motion_unet, tiny_unet
 
@@ -276,8 +280,7 @@ def test_the_window_is_algorithm_1(family: Family, num_panels: int, size: int) -
 @pytest.mark.parametrize("num_panels", [1, 3, 5])
 def test_a_story_that_fits_one_tile_is_read_all_to_all(num_panels: int) -> None:
     (tile,), (whole,) = window(num_panels, 5), all_to_all(num_panels)
-    assert torch.equal(tile.panels, whole.panels)
-    assert torch.equal(tile.sources, whole.sources)
+    assert tile == whole
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -341,20 +344,29 @@ def test_panels_read_the_anchors_and_the_anchors_read_only_themselves() -> None:
     ],
 )
 def test_every_panel_attends_and_none_reads_its_own_tokens_twice(views: tuple[View, ...]) -> None:
-    attending = torch.cat([view.panels for view in views])
-    assert sorted(set(attending.tolist())) == list(range(int(attending.max()) + 1))
-    for view in views:
-        for panel, sources in zip(view.panels.tolist(), view.sources.tolist(), strict=True):
-            assert panel not in sources
-            assert len(set(sources)) == len(sources)
+    attending = {panel for view in views for panel in view.panels}
+    assert sorted(attending) == list(range(max(attending) + 1))
+    num_tokens, rows = 10, torch.arange(10 * len(attending))
+    for reading in read_along(views, draw(len(attending), 0.3)(num_tokens), num_tokens):
+        shared = rows[reading.shared].tolist()
+        for queries, own in zip(*reading_groups(reading, rows), strict=True):
+            read = own + shared
+            assert len(set(read)) == len(read)
+            assert set(queries) <= set(read)
+
+
+def reading_groups(reading: Reading, rows: Tensor) -> tuple[list[list[int]], list[list[int]]]:
+    """The queries and the own rows of each group."""
+    groups = (reading.num_groups, -1)
+    queries, own = rows[reading.queries].view(groups), rows[reading.own].view(groups)
+    return queries.tolist(), own.tolist()
 
 
 def test_frames_of_a_clip_read_both_keyframes() -> None:
     ends, inner = readers(5, (0, 4))
-    assert ends.panels.tolist() == [0, 4]
-    assert ends.sources.tolist() == [[4], [0]]
-    assert inner.panels.tolist() == [1, 2, 3]
-    assert inner.sources.tolist() == [[0, 4]] * 3
+    assert ends == View(panels=(0, 4), sources=(0, 4))
+    assert ends.others(0) == (4,)
+    assert inner == View(panels=(1, 2, 3), sources=(0, 4))
 
 
 @pytest.mark.parametrize("sampling", ["random", "grid"])

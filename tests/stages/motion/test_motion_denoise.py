@@ -1,14 +1,18 @@
 """The denoising loop of clips, through a real video UNet."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNetMotionModel
 from torch import Tensor
 
-from storyreel.stages.models.attention import LockStep, install_attention, readers
-from storyreel.stages.motion.config import Anchor, DenoiseConfig
-from storyreel.stages.motion.denoise import denoise_clips
-from storyreel.stages.motion.smp import join_text_and_motion
+from storyreel.stages.models.attention import LockStep, readers
+from storyreel.stages.models.unet_attention import install_attention
+from storyreel.stages.motion.config import Anchor
+from storyreel.stages.motion.denoise import Denoising, denoise_clips
+from storyreel.stages.motion.renderers.semantic_motion import join_text_and_motion
 from tests.stages.tiny import TEXT_WIDTH, tiny_motion_unet, tiny_scheduler
 
 F, L, N, SIDE = 6, 7, 5, 8
@@ -48,16 +52,15 @@ class Clips:
         return one
 
 
-def denoise(unet: UNetMotionModel, clips: Clips, **options: object) -> Tensor:
-    settings = {"num_inference_steps": 2, "guidance_scale": 3.0, **options}
-    config = DenoiseConfig.model_validate(settings)
+def denoise(unet: UNetMotionModel, clips: Clips, **options: Any) -> Tensor:
+    how = replace(Denoising(num_inference_steps=2, guidance_scale=3.0), **options)
     return denoise_clips(
         unet,
         DDIMScheduler.from_config(tiny_scheduler("sd15").config),
         noise=clips.noise,
         keyframes=clips.keyframes,
-        conditions=join_text_and_motion(clips.text[-config.num_branches :], clips.motion),
-        config=config,
+        conditions=join_text_and_motion(clips.text[-how.num_branches :], clips.motion),
+        how=how,
     )
 
 
@@ -171,9 +174,9 @@ def test_the_text_and_its_negative_both_count(unet: UNetMotionModel) -> None:
 
 def test_a_multistep_solver_starts_afresh_with_each_clip(unet: UNetMotionModel) -> None:
     scheduler = DPMSolverMultistepScheduler.from_config(tiny_scheduler("sd15").config)
-    clips, config = Clips(1), DenoiseConfig(num_inference_steps=4)
+    clips, how = Clips(1), Denoising(num_inference_steps=4, guidance_scale=3.0)
     for anchor in Anchor:
-        options = config.model_copy(update={"anchor": anchor})
+        anchored = replace(how, anchor=anchor)
         first, second = (
             denoise_clips(
                 unet,
@@ -181,7 +184,7 @@ def test_a_multistep_solver_starts_afresh_with_each_clip(unet: UNetMotionModel) 
                 noise=clips.noise,
                 keyframes=clips.keyframes,
                 conditions=join_text_and_motion(clips.text, clips.motion),
-                config=options,
+                how=anchored,
             )
             for _ in range(2)
         )

@@ -12,11 +12,12 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
 from storyreel.stages.models.config import ModelConfig
+from storyreel.stages.motion.config import SemanticMotionConfig
 from storyreel.stages.motion.frames import Pixels, to_image, to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.renderer import Transition
-from storyreel.stages.motion.smp import SemanticMotionRenderer
-from storyreel.stages.motion.stage import MotionConfig, MotionStage, MotionUnit
+from storyreel.stages.motion.renderers.semantic_motion import SemanticMotionRenderer
+from storyreel.stages.motion.stage import MotionConfig, MotionStage, MotionUnit, build_renderer
 from storyreel.stages.output.records import Clip, Keyframe, Shot, ShotKind
 from storyreel.stages.output.storage import Output, checksum
 from storyreel.stages.video import read_clip
@@ -24,6 +25,8 @@ from tests.stages.tiny import MAX_FRAMES, save_tiny_pipeline
 
 SIZE = 32
 NUM_FRAMES = 6
+LONGEST = (MAX_FRAMES - 1) ** 2 + 1
+"""What windows of the motion adapter's length can be put together to."""
 
 
 def picture(seed: int, *, width: int = SIZE, height: int = SIZE) -> Pixels:
@@ -159,21 +162,21 @@ def test_a_dissolve_fades_evenly_from_keyframe_to_keyframe(
     assert np.abs(frames[2] - middle).max() <= 0.5
 
 
-@pytest.mark.parametrize("num_frames", [3, MAX_FRAMES + 1])
+@pytest.mark.parametrize("num_frames", [3, LONGEST + 1])
 def test_a_clip_that_the_models_cannot_render_is_refused_by_name(
     tmp_path: Path, config: MotionConfig, unit: MotionUnit, num_frames: int
 ) -> None:
     stage = MotionStage(output_url=str(tmp_path), config=config)
-    message = rf"story tale: shot 2: num_frames: {num_frames}, allowed are 4 to {MAX_FRAMES}"
+    message = rf"story tale: shot 2: num_frames: {num_frames}, allowed are 4 to {LONGEST}"
     with pytest.raises(ValueError, match=message):
         stage(with_shot(unit, num_frames=num_frames))
 
 
-def test_a_config_longer_than_the_motion_adapter_knows_is_refused_at_once(
+def test_a_config_longer_than_windows_of_the_motion_adapter_reach_is_refused_at_once(
     tmp_path: Path, config: MotionConfig
 ) -> None:
-    long = config.model_copy(update={"num_frames": MAX_FRAMES + 1})
-    with pytest.raises(ValueError, match=rf"num_frames: {MAX_FRAMES + 1}.* 4 to {MAX_FRAMES}"):
+    long = config.model_copy(update={"num_frames": LONGEST + 1})
+    with pytest.raises(ValueError, match=rf"num_frames: {LONGEST + 1}.* 4 to {LONGEST}"):
         MotionStage(output_url=str(tmp_path), config=long)
 
 
@@ -231,12 +234,18 @@ def test_values_that_are_not_finite_never_become_a_clip(
     tmp_path: Path, config: MotionConfig, unit: MotionUnit
 ) -> None:
     stage = MotionStage(output_url=str(tmp_path), config=config)
-    pipeline = stage._renderer._sampler._pipeline
+    pipeline = stage._renderer._renderer._sampler._pipeline  # type: ignore[attr-defined]
     with torch.no_grad():
         pipeline.unet.conv_out.bias.fill_(torch.nan)
     with pytest.raises(ValueError, match=r"story tale: shot 2: .* not finite"):
         stage(unit)
     assert not (tmp_path / "clips").exists()
+
+
+def load(config: MotionConfig) -> SemanticMotionRenderer:
+    renderer = build_renderer(config)
+    assert isinstance(renderer, SemanticMotionRenderer)
+    return renderer
 
 
 def transition() -> Transition:
@@ -251,15 +260,15 @@ def transition() -> Transition:
 
 
 def test_reading_keyframes_changes_the_frames_between(config: MotionConfig) -> None:
-    plain = config.model_copy(update={"read_keyframes": False})
-    with_reading = SemanticMotionRenderer(config)(transition())
-    without = SemanticMotionRenderer(plain)(transition())
+    plain = config.model_copy(update={"renderer": SemanticMotionConfig(read_keyframes=False)})
+    with_reading = load(config)([transition()])[0]
+    without = load(plain)([transition()])[0]
     assert torch.equal(with_reading[[0, -1]], without[[0, -1]])
     assert (with_reading - without)[1:-1].abs().mean() > 1e-4
 
 
 def test_every_frame_reads_both_keyframes_and_no_other_frame(config: MotionConfig) -> None:
-    sampler = SemanticMotionRenderer(config)._sampler
+    sampler = load(config)._sampler
     tokens = torch.randn(2, NUM_FRAMES, 2, 4, 8)
     with sampler._reading_keyframes(NUM_FRAMES):
         plan = sampler._attention.plan
@@ -278,7 +287,7 @@ def test_every_frame_reads_both_keyframes_and_no_other_frame(config: MotionConfi
 def test_the_predicted_motion_leads_from_the_first_keyframe_to_the_last(
     config: MotionConfig,
 ) -> None:
-    renderer = SemanticMotionRenderer(config)
+    renderer = load(config)
     predictor, way = renderer._predictor, transition()
     torch.nn.init.zeros_(predictor.out_proj.weight)
     torch.nn.init.zeros_(predictor.out_proj.bias)
@@ -289,30 +298,28 @@ def test_the_predicted_motion_leads_from_the_first_keyframe_to_the_last(
 
 
 def test_without_reading_keyframes_the_unet_is_untouched(config: MotionConfig) -> None:
-    plain = config.model_copy(update={"read_keyframes": False})
-    pipeline = SemanticMotionRenderer(plain)._sampler._pipeline
-    fresh = load_motion_pipeline(plain)
+    plain = config.model_copy(update={"renderer": SemanticMotionConfig(read_keyframes=False)})
+    pipeline = load(plain)._sampler._pipeline
+    fresh = load_motion_pipeline(plain, SemanticMotionConfig())
     kinds = {name: type(p) for name, p in pipeline.unet.attn_processors.items()}
     assert kinds == {name: type(p) for name, p in fresh.unet.attn_processors.items()}
 
 
 def test_keyframe_reading_that_was_lost_is_noticed(config: MotionConfig) -> None:
-    renderer = SemanticMotionRenderer(config)
+    renderer = load(config)
     renderer._sampler._pipeline.unet.set_attn_processor(AttnProcessor2_0())
     with pytest.raises(RuntimeError, match="replaced"):
-        renderer(transition())
+        renderer([transition()])
 
 
 def test_the_number_of_frames_decoded_at_once_does_not_show(config: MotionConfig) -> None:
     one_by_one = config.model_copy(update={"decode_batch_size": 1})
-    together = SemanticMotionRenderer(config)(transition())
-    torch.testing.assert_close(
-        SemanticMotionRenderer(one_by_one)(transition()), together, atol=1e-4, rtol=1e-3
-    )
+    together = load(config)([transition()])[0]
+    torch.testing.assert_close(load(one_by_one)([transition()])[0], together, atol=1e-4, rtol=1e-3)
 
 
 def test_a_clip_run_backwards_reads_the_keyframes_backwards(config: MotionConfig) -> None:
     forward = transition()
     backward = dataclasses.replace(forward, first=forward.last, last=forward.first)
-    renderer = SemanticMotionRenderer(config)
-    torch.testing.assert_close(renderer(backward)[[0, -1]], renderer(forward)[[-1, 0]])
+    renderer = load(config)
+    torch.testing.assert_close(renderer([backward])[0][[0, -1]], renderer([forward])[0][[-1, 0]])

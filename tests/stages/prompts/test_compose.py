@@ -3,9 +3,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storyreel.stages.input.names.markup import parse_markup
+from storyreel.stages.models.config import ModelConfig
 from storyreel.stages.prompts.compose import compose, compose_motion, compose_negative
 from storyreel.stages.prompts.config import PromptsConfig, Style
-from storyreel.stages.prompts.token_budget import TokenBudget
+from storyreel.stages.prompts.token_budget import OPEN_VOCABULARY, TokenBudget, load_tokenizers
 from tests.stages.prompts.builders import make_tokenizer
 
 ANN = {"Ann": "a girl in a red coat"}
@@ -21,6 +22,11 @@ def budget(limit: int) -> TokenBudget:
 
 def prompt(text: str, descriptions: dict[str, str], style: Style = PLAIN, limit: int = 500) -> str:
     return compose(parse_markup(text, descriptions), descriptions, style, budget(limit)).text
+
+
+def cuts(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """The warnings but that of words that the tokenizer, which knows letters only, has not."""
+    return tuple(warning for warning in warnings if "not trained with" not in warning)
 
 
 def test_the_description_stands_in_place_of_the_first_mention() -> None:
@@ -59,7 +65,7 @@ WHOLE = "a girl in a red coat sees a boy with a kite jump over a puddle"
 def cut_to(limit: int) -> tuple[str, tuple[str, ...]]:
     text = "[Ann] sees Tom jump over a puddle"
     written = compose(parse_markup(text, PAIR), PAIR, WASH, budget(limit))
-    return written.text, written.warnings
+    return written.text, cuts(written.warnings)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +124,16 @@ def test_a_shot_tells_where_it_comes_from_and_where_it_goes() -> None:
     )
     assert compose_motion(first, second, WASH, budget(50)) == second.text
     assert compose_motion(first, first, WASH, budget(99)) == first.text
+
+
+def test_words_that_a_small_model_was_not_trained_with_are_told() -> None:
+    """The bundled model draws something else for them, which nobody could explain."""
+    known = TokenBudget(load_tokenizers(ModelConfig()))
+    told = compose(parse_markup("A dragon sits in the park", ()), {}, PLAIN, known).warnings
+    assert told == ("prompt: the model was not trained with 'dragon'",)
+
+
+def test_a_vocabulary_for_any_text_knows_every_word() -> None:
+    large = make_tokenizer(500)
+    large.add_tokens([f"word{number}" for number in range(OPEN_VOCABULARY)])
+    assert not TokenBudget([large]).unknown_words("a dragon")

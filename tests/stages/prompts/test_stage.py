@@ -16,6 +16,7 @@ from storyreel.stages.prompts.input_rows import to_input_row
 from storyreel.stages.prompts.stage import PromptsStage
 from tests.stages.prompts.builders import character, panel, story
 from tests.stages.prompts.conftest import MakeStage
+from tests.stages.prompts.test_compose import cuts
 
 ANN = character("Ann", "a girl in a red coat")
 TOM = character("Tom", "a boy")
@@ -226,7 +227,7 @@ def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage)
 def test_a_long_prompt_loses_no_word(make_stage: MakeStage) -> None:
     (board,) = make_stage(17)(story("a long walk in the green park", "a"))
     assert board.panels[0].prompt == "a long walk in the green park"
-    assert not board.panels[0].warnings
+    assert not cuts(board.panels[0].warnings)
 
 
 def test_marks_of_prompts_are_weights_and_no_caption(make_stage: MakeStage) -> None:
@@ -271,3 +272,66 @@ def test_a_sentence_of_seventy_words_becomes_panels(stage: PromptsStage) -> None
     assert len(board.panels) > 1
     assert max(len(p.caption.split()) for p in board.panels) <= 40
     assert " ".join(p.caption for p in board.panels) == text
+
+
+def written(**first: object) -> Story:
+    """A story of two panels; the first has the given fields."""
+    row = {
+        "story_id": "s",
+        "panels": [{"text": "[Ann] sits", **first}, "[Ann] reads"],
+        "characters": [{"name": "Ann", "description": ANN.description}],
+    }
+    return to_story(row, "stories.jsonl", 1, InputConfig())
+
+
+@pytest.mark.parametrize(
+    ("motion", "text"),
+    [
+        (None, "a girl in a red coat sits, then a girl in a red coat reads"),
+        ("turns to the door", "a girl in a red coat sits, then turns to the door"),
+        ("[Ann] stands up", "a girl in a red coat sits, then a girl in a red coat stands up"),
+    ],
+)
+def test_a_shot_is_told_what_happens_on_the_way_else_what_comes_next(
+    stage: PromptsStage, motion: str | None, text: str
+) -> None:
+    told = {} if motion is None else {"motion": motion, "motion_guidance": 6.5}
+    (shot,) = render(stage, written(**told)).shots
+    assert shot.text == text
+    assert shot.guidance_scale == (None if motion is None else 6.5)
+
+
+def test_only_the_last_beat_of_a_panel_leads_on(stage: PromptsStage) -> None:
+    inner, leading = render(stage, written(beats=2, motion="stands up")).shots
+    assert inner.text == "a girl in a red coat sits"
+    assert leading.text.endswith("then stands up")
+
+
+def test_motion_that_was_written_is_in_the_storyboard_that_people_edit(
+    stage: PromptsStage,
+) -> None:
+    row = to_input_row(stage.split(written(motion="stands up", motion_guidance=2.0)))
+    assert row["panels"][0]["motion"] == "stands up"
+    assert "motion" not in row["panels"][1]
+    again = to_story(row, "stories.jsonl", 1, InputConfig())
+    assert again.panels[0].motion_guidance == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"motion": "runs", "shot": "cut"}, r"panels\[0\]: motion: must be left out, its shot is"),
+        ({"motion_guidance": 3, "shot": "hold"}, r"motion_guidance: must be left out"),
+        ({"motion": "[Bob] runs"}, r"panels\[0\]: motion: '\[Bob\] runs' .*Bob"),
+        ({"motion": "runs # fast"}, "must have no caption"),
+        ({"motion_guidance": 31}, r"motion_guidance: 31"),
+    ],
+)
+def test_motion_that_could_change_nothing_is_refused(
+    fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        written(**fields)
+    last = {"story_id": "s", "panels": ["a", {"text": "b", "motion": "runs"}]}
+    with pytest.raises(ValueError, match="no shot follows the last panel"):
+        to_story(last, "stories.jsonl", 1, InputConfig())

@@ -1,6 +1,6 @@
 """A command that ends with the process that started it, together with all that it started.
 
-`python -m storyreel.flows.night.tether COMMAND...` runs COMMAND until its own standard input ends,
+`python -m storyreel.flows.server.tether COMMAND...` runs COMMAND until its own standard input ends,
 which happens even when the process at the other end is killed. The command is then asked to stop,
 and whatever is left of it and of its children after a while is killed.
 """
@@ -25,7 +25,7 @@ class Tethered:
         """Start `command`, in a session of its own so that Ctrl-C does not reach it."""
         self._process = subprocess.Popen(  # noqa: S603, our own module
             # -P: a file in the user's folder must not take the place of a module.
-            [sys.executable, "-P", "-m", "storyreel.flows.night.tether", *command],
+            [sys.executable, "-P", "-m", "storyreel.flows.server.tether", *command],
             stdin=subprocess.PIPE,
             env=dict(environment),
             start_new_session=True,

@@ -3,8 +3,8 @@
 import uvicorn
 from prefect.server.api.server import create_app
 
-from storyreel.flows.night.own_origin import OwnOriginOnly
-from storyreel.flows.night.server_config import load_server_config
+from storyreel.flows.server.own_origin import OwnOriginOnly
+from storyreel.flows.server.server_config import load_server_config
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Axes: G guidance branches, F frames, L text tokens, N image tokens, C their chan
 cross-attention.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Self
 
@@ -12,12 +13,12 @@ from torch import Tensor
 
 from storyreel.stages.models.image_encoder import ImageEncoder
 from storyreel.stages.models.loading import load_part
-from storyreel.stages.motion.config import MotionConfig
+from storyreel.stages.motion.config import MotionConfig, SemanticMotionConfig
 from storyreel.stages.motion.denoise import rows_of_frames, rows_of_text
 from storyreel.stages.motion.frames import to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.predictor import SemanticMotionPredictor
-from storyreel.stages.motion.renderer import Transition
+from storyreel.stages.motion.renderer import Transition, check_alike
 from storyreel.stages.motion.sampler import ClipSampler
 
 
@@ -38,13 +39,32 @@ def join_text_and_motion(text: Tensor, motion: Tensor) -> Tensor:
 class SemanticMotionRenderer:
     """CLIP image encoder, Semantic Motion Predictor, video UNet."""
 
-    def __init__(self, config: MotionConfig) -> None:
-        """Load the models."""
-        self._sampler = ClipSampler(load_motion_pipeline(config), config)
+    def __init__(self, config: MotionConfig, parts: SemanticMotionConfig) -> None:
+        """Load the models.
+
+        Raises:
+            ValueError: the predictor was trained with another image encoder or video model.
+        """
+        pipeline = load_motion_pipeline(config, parts)
+        self._sampler = ClipSampler(pipeline, config, parts)
         self._image_encoder = ImageEncoder(
-            config.model, config.image_encoder, config.feature_extractor
+            config.model, parts.image_encoder, parts.feature_extractor
         )
-        self._predictor = load_part(SemanticMotionPredictor, config.motion_predictor, config.model)
+        self._predictor = load_part(SemanticMotionPredictor, parts.motion_predictor, config.model)
+        num_tokens, token_dim = self._image_encoder.token_shape
+        self._check_fit(
+            image_token_dim=token_dim,
+            num_tokens=num_tokens,
+            cross_attention_dim=pipeline.unet.config.cross_attention_dim,
+        )
+
+    def _check_fit(self, **needed: int) -> None:
+        for name, value in needed.items():
+            if (trained := self._predictor.config[name]) != value:
+                raise ValueError(
+                    f"motion.renderer.motion_predictor: was trained for {name} {trained}, the"
+                    f" configured image encoder and video model have {value}; they belong together"
+                )
 
     def smaller(self) -> Self:
         """The same renderer with less memory."""
@@ -58,11 +78,12 @@ class SemanticMotionRenderer:
         predictor_frames: int = self._predictor.config.max_frames
         return min(self._sampler.max_frames, predictor_frames)
 
-    def __call__(self, transition: Transition) -> Tensor:
-        """Render (F, 3, H, W)."""
-        text = self._sampler.encode_text(transition)
-        conditions = join_text_and_motion(text, self._motion(transition))
-        return self._sampler.render(transition, conditions)
+    def __call__(self, transitions: Sequence[Transition]) -> list[Tensor]:
+        """Render (F, 3, H, W) each."""
+        check_alike(transitions)
+        text = self._sampler.encode_text(transitions)
+        motion = torch.cat([self._motion(one) for one in transitions])
+        return self._sampler.render(transitions, join_text_and_motion(text, motion))
 
     @torch.inference_mode()
     def _motion(self, transition: Transition) -> Tensor:

@@ -12,7 +12,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from storyreel.flows.night.server_config import ServerConfig
+from storyreel.flows.server.server_config import ServerConfig
 
 
 @contextmanager

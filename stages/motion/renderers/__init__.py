@@ -1,0 +1,1 @@
+"""The renderers of the frames between two keyframes, one module each."""

@@ -1,0 +1,1 @@
+"""Training a motion predictor on videos for a video model that exists."""
