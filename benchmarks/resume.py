@@ -114,6 +114,9 @@ class _Runner:
     def opened(self, stage: StageOfShard, num_units: int) -> None:
         """Nothing counts the units here."""
 
+    def reopened(self, stage: StageOfShard, num_units: int) -> None:
+        """Nothing counts the units here."""
+
     def ended(self, unit: UnitId, result: Any) -> None:
         """Nothing counts the units here."""
 

@@ -86,7 +86,6 @@ class Worker:
 
     def _attempt(self, work: Work, attempt: Attempt) -> Commit[Any]:
         """Return the commit of a unit, which is another worker's if that one was faster."""
-        made: Commit[Any] | None
         begun = begin_attempt(self._output, work.unit, attempt.number, work.first_copy)
         try:
             # Not before the attempt has a record: another worker might finish in between.
@@ -105,7 +104,7 @@ class Worker:
 
     def _made_elsewhere(self, work: Work) -> Commit[Any] | None:
         """Return the commit of a worker that was faster, unless it was made from other inputs."""
-        made = find_commit(self._output, work.unit, work.record)
+        made: Commit[Any] | None = find_commit(self._output, work.unit, work.record)
         return made if made is not None and made.inputs == work.inputs else None
 
     def _make(self, work: Work, attempt: Attempt) -> Commit[Any]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from storyreel.flows.audit.problems import Audit, Problem
+from storyreel.flows.job.editions import earlier_generations, rows_of
 from storyreel.flows.job.generations import Ended
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed, removed_path
@@ -29,6 +30,8 @@ class Known:
     """Names collected from all shards, to find files that belong to none of them."""
 
     stories: set[str] = field(default_factory=set)
+    earlier: set[str] = field(default_factory=set)
+    """Stories of earlier generations, which may have been removed since."""
     files: dict[str, set[str]] = field(default_factory=dict)
     """By folder that files of several stories share, the names that records have."""
     references: set[str] = field(default_factory=set)
@@ -226,26 +229,40 @@ class ShardAudit:
     def _check_files(self) -> None:
         """Read all files of done units, and look for files in their folders that no record names.
 
-        Intermediate files that were removed after their story was finished are not missed.
+        Intermediate files that were removed after their story was finished are not missed. What was
+        rendered before an edit stays, but counts no more: it is not read.
         """
         owners: dict[str, tuple[StageSpec, str]] = {}
         files: list[File] = []
         for spec in (spec for spec in self._job.stages if spec.files):
-            paths: dict[str, set[str]] = {}
+            paths = self._earlier_files(spec)
             for unit, records in self._made[spec.name].items():
                 removed = spec.intermediate and spec.story_of(unit) in self._removed
                 for file in (file for record in records for file in files_of(record)):
-                    place = PurePosixPath(file.path)
-                    paths.setdefault(str(place.parent), set()).add(place.name)
+                    paths.append(file.path)
                     owners[file.path] = (spec, unit)
                     files += [] if removed else [file]
-            for parent, names in paths.items():
-                if spec.files and spec.files.suffixes:
-                    self._known.files.setdefault(parent, set()).update(names)
-                else:
-                    check_orphans(self._audit, self._output, parent, names.__contains__)
+            self._check_folders(spec, paths)
         for path, message in read_files(self._audit, self._output, files):
             self._damaged("file", path, message, self._remake(*owners[path]))
+
+    def _earlier_files(self, spec: StageSpec) -> list[str]:
+        """The files that a stage made for earlier generations of the shard."""
+        earlier = earlier_generations(self._shard)
+        rows = [row for shard in earlier for row in rows_of(self._output, shard, spec)]
+        self._known.earlier.update(row.story_id for row in rows)
+        return [file.path for row in rows for file in files_of(row)]
+
+    def _check_folders(self, spec: StageSpec, paths: Iterable[str]) -> None:
+        """Check that the folders of a stage's files contain no others."""
+        folders: dict[str, set[str]] = {}
+        for place in map(PurePosixPath, paths):
+            folders.setdefault(str(place.parent), set()).add(place.name)
+        for parent, names in folders.items():
+            if spec.files and spec.files.suffixes:
+                self._known.files.setdefault(parent, set()).update(names)
+            else:
+                check_orphans(self._audit, self._output, parent, names.__contains__)
 
     def _remake(self, spec: StageSpec, name: str) -> tuple[Ended, ...]:
         """Return a unit with all that has to be forgotten so that it can be made again.

@@ -77,7 +77,7 @@ def _check_folders_of_stages(job: Job, audit: Audit, known: Known) -> None:
     for spec in job.stages:
         if spec.files is None:
             continue
-        names = known.stories
+        names = known.stories | known.earlier
         if spec.files.suffixes:
             names = known.files.get(spec.files.folder, set())
         check_orphans(audit, job.output, spec.files.folder, names.__contains__)

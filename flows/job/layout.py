@@ -68,7 +68,10 @@ class Sharding:
         first = self.num_stories + sum(self.removed.values()) - sum(self.additions)
         sample = [self.sample_size] if self.sample_size else []
         sizes: dict[Shard, int] = {}
-        for of_batch in (sample + self._full(first - self.sample_size), *map(self._full, self.additions)):
+        for of_batch in (
+            sample + self._full(first - self.sample_size),
+            *map(self._full, self.additions),
+        ):
             start, count = len(sizes), len(sizes) + len(of_batch)
             for index, size in enumerate(of_batch, start):
                 sizes[Shard(index=index, count=count)] = size

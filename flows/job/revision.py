@@ -263,7 +263,7 @@ def revise(job: Job, source: Source, wanted: Revision, *, prune: bool = False) -
                 f"output {mine.url}: the job or its"
                 " input was changed meanwhile; run the command again"
             )
-        _Edit(there, revision, prune).write()
+        _Edit(there, revision, prune=prune).write()
     return read_job(job.output, job.stages)
 
 
@@ -283,7 +283,7 @@ class _Edit:
     Whatever was written before a kill is either not read, or is a part of the edit.
     """
 
-    def __init__(self, job: Job, revision: Revision, prune: bool) -> None:
+    def __init__(self, job: Job, revision: Revision, *, prune: bool) -> None:
         self._job = job
         self._output = job.output
         self._revision = revision

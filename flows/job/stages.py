@@ -121,9 +121,7 @@ def _films_units(shard: ShardContext) -> Iterator[Unit]:
             unit = FilmUnit(
                 story_id=story.story_id, shard=shard.shard, fingerprint=shard.fingerprint
             )
-            yield Unit(
-                story_id=story.story_id, argument=unit, made_from=parts[story.story_id]
-            )
+            yield Unit(story_id=story.story_id, argument=unit, made_from=parts[story.story_id])
 
 
 def _parts_of_films(shard: ShardContext) -> defaultdict[str, list[Any]]:

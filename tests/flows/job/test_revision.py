@@ -1,8 +1,7 @@
 """Edits of a job in place: exactly what depends on an edit is rendered again."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import pytest
 
 from benchmarks.simulated import CONFIG
 from storyreel.flows.audit.verify import verify
-from storyreel.flows.job.config import RenderConfig, load_config
+from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job, read_config, read_job
 from storyreel.flows.job.revision import Source, find_edited, find_revision, revise
 from storyreel.flows.plans.revision import plan_revision
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import read_manifests
-from storyreel.stages.output.records import Film, Keyframe, Story
+from storyreel.stages.output.records import Film
 from storyreel.stages.output.storage import Output
 from tests.flows.inline import SIMULATED, InlineRunner
 
@@ -31,7 +30,9 @@ def rows(num_stories: int) -> Rows:
         {
             "story_id": f"s{i:03d}",
             "characters": [{"name": "Fox", "description": "a red fox"}],
-            "panels": [{"text": f"[Fox] sees thing {n}", "caption": f"Thing {n}"} for n in range(3)],
+            "panels": [
+                {"text": f"[Fox] sees thing {n}", "caption": f"Thing {n}"} for n in range(3)
+            ],
         }
         for i in range(num_stories)
     ]
