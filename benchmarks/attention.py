@@ -169,12 +169,13 @@ def _seconds(way: Callable[[], Tensor], device: torch.device) -> float:
         start = time.process_time()
         way()
         return time.process_time() - start
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     before.record()
     way()
     after.record()
     after.synchronize()
-    return before.elapsed_time(after) / 1000
+    milliseconds: float = before.elapsed_time(after)
+    return milliseconds / 1000
 
 
 if __name__ == "__main__":

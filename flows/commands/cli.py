@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 import storyreel
-from storyreel.flows.commands import audit, night, render, steer
+from storyreel.flows.commands import audit, models, night, render, steer
 from storyreel.stages.errors import StoryreelError
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ COMMANDS = (
 
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
+app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:

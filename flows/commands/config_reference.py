@@ -94,13 +94,14 @@ class _Reference:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._classes: Schema = schema["$defs"]
-        used = Counter(
-            name
+        keys = [
+            key
             for table in (schema, *self._classes.values())
             for key in table.get("properties", {}).values()
-            if (name := self._table_in(key))
-        )
-        self._shared = sorted(name for name, count in used.items() if count > 1)
+        ]
+        used = Counter(name for key in keys if (name := self._table_in(key)))
+        listed = {name for key in keys if (name := self._table_in(key.get("items", {})))}
+        self._shared = sorted({name for name, count in used.items() if count > 1} | listed)
 
     def lines(self) -> Iterator[str]:
         """The document, line by line."""
