@@ -51,6 +51,7 @@ def _fetch(one: Any) -> str:
             )
         )
     if isinstance(one, PartConfig):
+        assert one.path is not None
         below = f"{one.subfolder}/" if one.subfolder else ""
         marked = f"*.{one.variant}*.safetensors" if one.variant else "*.safetensors"
         patterns = [below + pattern for pattern in (*TEXTS, marked)]
