@@ -116,6 +116,17 @@ class PanelMarkup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CharacterBox:
+    """Where a character is in a panel: shares of its width and height, from the upper left."""
+
+    character: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PanelInput:
     """A panel as the user wrote it; `text` may contain markup ([Name], [NC], # caption)."""
 
@@ -127,6 +138,10 @@ class PanelInput:
     """Image that conditions the ControlNet, such as a pose; the same for all beats."""
     markup: PanelMarkup | None = None
     """`text`, parsed when the row was accepted; `None` in the jobs of version 0.1."""
+    layout: tuple[CharacterBox, ...] = ()
+    """Where characters are; of two boxes that overlap the later one is in front."""
+    place: str | None = None
+    """Where it happens; panels with the same one show the same background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +178,8 @@ class Panel:
     splitter: str
     warnings: tuple[str, ...]
     control_image: str | None = None
+    layout: tuple[CharacterBox, ...] = ()
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,4 +37,10 @@ def _panel_row(panel: PanelInput, story: Story) -> dict[str, Any]:
         row["caption"] = caption_of(panel, markup)
     if panel.control_image is not None:
         row["control_image"] = panel.control_image
+    if panel.layout:
+        row["layout"] = {
+            box.character: [box.left, box.top, box.right, box.bottom] for box in panel.layout
+        }
+    if panel.place is not None:
+        row["place"] = panel.place
     return row
