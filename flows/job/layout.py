@@ -167,6 +167,9 @@ class _Counter:
             del content["language"]  # jobs of version 0.1 have none
         for panel in content.get("panels", ()):
             del panel["markup"]  # follows from the text; jobs of version 0.1 have none
+            for later in ("layout", "place"):  # neither have they
+                if not panel[later]:
+                    del panel[later]
         self._content.update(digest(content).encode())
 
     def census(self) -> Census:
