@@ -169,10 +169,7 @@ def _seconds(way: Callable[[], Tensor], device: torch.device) -> float:
         start = time.process_time()
         way()
         return time.process_time() - start
-    before, after = (
-        torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        for _ in range(2)
-    )
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     before.record()
     way()
     after.record()

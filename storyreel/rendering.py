@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from storyreel.flows.job.config import load_config
-from storyreel.flows.job.layout import check_control_images
+from storyreel.flows.job.layout import check_panels
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.films.rendered_stories import RenderedStory
 from storyreel.stages.films.stage import FilmsStage
@@ -134,7 +134,7 @@ class Renderer:
 
     def _adopt(self, story: Story) -> Story:
         """Copy the pictures of a story as a job does, before its panels take over their paths."""
-        check_control_images(story, self._config.keyframes)
+        check_panels(story, self._config.keyframes)
         if not story.source_file:  # pictures are looked for beside the story's file
             story = replace(story, source_file=f"{self._images}/")
         return self._references.adopt(story)

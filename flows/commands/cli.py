@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 import storyreel
-from storyreel.flows.commands import audit, night, render, steer, train
+from storyreel.flows.commands import audit, models, night, render, steer, train
 from storyreel.stages.errors import StoryreelError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")
 
 
 def _print_version(wanted: bool) -> None:

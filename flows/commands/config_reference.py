@@ -36,6 +36,7 @@ weights in it:
 
 ```
 cp configs/sd15.toml mine.toml
+storyreel models fetch mine.toml
 storyreel doctor --config mine.toml
 storyreel render stories.jsonl --output output/mine --config mine.toml --sample 4
 ```
@@ -45,6 +46,14 @@ storyreel render stories.jsonl --output output/mine --config mine.toml --sample 
 path = "/models/my-sd15"  # a folder, or a repository of the hub with its `revision`
 dtype = "float16"
 device = "cuda"
+
+[keyframes.model.vae]
+path = "madebyollin/sdxl-vae-fp16-fix"  # only for SDXL in float16
+
+[[keyframes.model.loras]]
+path = "/models/loras"
+weight_name = "ink.safetensors"
+weight = 0.8
 ```
 
 - The folder has the layout of diffusers (`model_index.json`, `unet/`, `vae/`, ...) with weights
@@ -95,14 +104,19 @@ class _Reference:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._classes: Schema = schema["$defs"]
-        used = Counter(
-            name
+        keys = [
+            key
             for table in (schema, *self._classes.values())
             for key in table.get("properties", {}).values()
+        ]
+        used = Counter(
+            name
+            for key in keys
             for name in (self._table_in(key), *self._kinds(key).values())
             if name
         )
-        self._shared = sorted(name for name, count in used.items() if count > 1)
+        listed = {name for key in keys if (name := self._table_in(key.get("items", {})))}
+        self._shared = sorted({name for name, count in used.items() if count > 1} | listed)
 
     def lines(self) -> Iterator[str]:
         """The document, line by line."""

@@ -29,6 +29,7 @@ from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
 from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import PACKAGE_ROOT, resolve, weights
+from storyreel.stages.models.inspection import check_pipeline
 from storyreel.stages.output.storage import Output
 
 FREE_DISK_GB = 10.0
@@ -152,18 +153,20 @@ def _models(config: RenderConfig) -> Iterator[Finding]:
         key = (model.path, model.revision)
         if key not in seen:
             seen.add(key)
-            yield _model(model.path, model.revision)
+            yield _model(model.path, model.revision, getattr(model, "variant", None))
 
 
-def _model(path: str, revision: str | None) -> Finding:
+def _model(path: str, revision: str | None, variant: str | None) -> Finding:
     check = f"model {path}"
     fetch = f"hf download {path}" + (f" --revision {revision}" if revision else "")
     try:
         folder = Path(resolve(path))
         is_hub = not folder.exists()
         if is_hub:
-            folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
+            folder = _fetched(path, revision)
         num_files = _read_headers(folder)
+        if (folder / "model_index.json").is_file():
+            check_pipeline(folder, variant)
     except LocalEntryNotFoundError:
         advice = f"fetch it on every node while it is online: {fetch}"
         message = "is neither a folder nor in the hub's cache of this machine"
@@ -176,6 +179,15 @@ def _model(path: str, revision: str | None) -> Finding:
         message = f"{num_files} weight files, not pinned"
         return Finding(check=check, verdict=Verdict.WARN, message=message, advice=advice)
     return Finding(check=check, verdict=Verdict.OK, message=f"{num_files} weight files")
+
+
+def _fetched(path: str, revision: str | None) -> Path:
+    """The folder in the hub's cache."""
+    # Only what will be loaded is fetched; without a pattern the hub would call that incomplete.
+    pattern = "model_index.json"
+    return Path(
+        snapshot_download(path, revision=revision, local_files_only=True, allow_patterns=pattern)
+    )
 
 
 def _read_headers(folder: Path) -> int:

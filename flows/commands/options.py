@@ -24,7 +24,9 @@ ConfigName = Annotated[
 ]
 Profile = Annotated[
     str | None,
-    typer.Option("--profile", help="Name (draft, fast, paper) or TOML file laid over the config."),
+    typer.Option(
+        "--profile", help="Name (draft, fast, paper, official) or TOML file laid over it."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -140,7 +140,7 @@ def _with_pictures(
     if isinstance(row, Rejection):
         return row
     try:
-        check_control_images(row, config)
+        check_panels(row, config)
         return references.adopt(row)
     except ValueError as error:
         return Rejection(
@@ -151,11 +151,12 @@ def _with_pictures(
         )
 
 
-def check_control_images(story: Story, config: KeyframesConfig) -> None:
-    """Refuse control images that the configuration would ignore.
+def check_panels(story: Story, config: KeyframesConfig) -> None:
+    """Refuse what the configuration would ignore.
 
     Raises:
-        InputError: a panel has a control image and there is no ControlNet; names the panel.
+        InputError: a panel has a control image and there is no ControlNet, or a layout or a place
+            and panels read each other whole; names the panel.
     """
     for index, panel in enumerate(story.panels):
         if panel.control_image is not None and config.controlnet is None:
@@ -163,6 +164,12 @@ def check_control_images(story: Story, config: KeyframesConfig) -> None:
                 f"panels[{index}]: control_image {panel.control_image[:200]!r}: must be left out,"
                 " the configuration has no keyframes.controlnet"
             )
+        for key, value in (("layout", panel.layout), ("place", panel.place)):
+            if value and not config.consistency.subject:
+                raise InputError(
+                    f"panels[{index}]: {key}: must be left out, the configuration has"
+                    " keyframes.consistency.subject = false"
+                )
 
 
 def discard_picture(path: str, content: bytes) -> None:
@@ -187,8 +194,8 @@ class Counter:
             del content["language"]  # jobs of version 0.1 have none
         for panel in content.get("panels", ()):
             del panel["markup"]  # follows from the text; jobs of version 0.1 have none
-            for name in ("motion", "motion_guidance"):  # jobs of earlier versions have none
-                if panel[name] is None:
+            for name in ("motion", "motion_guidance", "layout", "place"):
+                if panel[name] in (None, [], ()):  # jobs of earlier versions have none of them
                     del panel[name]
         self._content.update(digest(content).encode())
 

@@ -89,7 +89,7 @@ def job(  # noqa: PLR0913, PLR0917, a form in the UI
             machine can read.
         output_url: Folder or object-store URL of the job, below one of the server's outputs.
         config_name: pocket, sd15, sd21, sdxl, or a TOML file on this machine.
-        profile: draft, fast, paper, or a TOML file to lay over the configuration.
+        profile: draft, fast, paper, official, or a TOML file to lay over the configuration.
         overrides: Single values, such as films.fps=12.
         limit: Only the first so many input rows.
         sample: Render so many stories first, show the plan of the rest, and wait for approval.

@@ -16,6 +16,7 @@ from storyreel.stages.output.records import (
     STORY_ID,
     STORY_ID_RULE,
     Character,
+    CharacterBox,
     PanelInput,
     PanelMarkup,
     ShotKind,
@@ -127,6 +128,10 @@ class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Share = Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=1)]
+"""A share of a picture's width or height."""
+
+
 class PanelRow(_Fields):
     """One panel of an input row."""
 
@@ -139,6 +144,8 @@ class PanelRow(_Fields):
     motion_guidance: Annotated[float, BeforeValidator(_not_a_bool), Field(ge=0, le=30)] | None = (
         None
     )
+    layout: dict[str, tuple[Share, Share, Share, Share]] = {}
+    place: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
 
 
 class CharacterRow(_Fields):
@@ -246,7 +253,7 @@ class StoryRow(_Fields):
             last = index + 1 == len(self.panels or ())
             _check_motion(f"panels[{index}]", panel, names, leads_on=not last)
         return tuple(
-            PanelInput(**dict(panel), markup=_parsed(f"panels[{index}]", panel, names))
+            _panel_input(f"panels[{index}]", panel, names)
             for index, panel in enumerate(self.panels or ())
         )
 
@@ -264,6 +271,30 @@ def _check_motion(place: str, panel: PanelRow, names: list[str], *, leads_on: bo
         raise InputError(f"{place}: motion: {shorten(panel.motion)} {error}") from None
     if markup.caption is not None:
         raise InputError(f"{place}: motion: {shorten(panel.motion)} must have no caption after #")
+
+
+def _panel_input(place: str, panel: PanelRow, names: list[str]) -> PanelInput:
+    markup = _parsed(place, panel, names)
+    given = dict(panel) | {"layout": _layout(place, panel, markup), "markup": markup}
+    return PanelInput(**given)
+
+
+def _layout(place: str, panel: PanelRow, markup: PanelMarkup) -> tuple[CharacterBox, ...]:
+    for name, (left, top, right, bottom) in panel.layout.items():
+        if name not in markup.names:
+            named = ", ".join(markup.names) or "nobody"
+            raise InputError(
+                f"{place}: layout: {shorten(name)} is not in the panel, which shows {named}"
+            )
+        if left >= right or top >= bottom:
+            raise InputError(
+                f"{place}: layout: {shorten(name)}: [{left}, {top}, {right}, {bottom}] is empty,"
+                " a box is [left, top, right, bottom] in shares of the picture"
+            )
+    return tuple(
+        CharacterBox(character=name, left=left, top=top, right=right, bottom=bottom)
+        for name, (left, top, right, bottom) in panel.layout.items()
+    )
 
 
 def _parsed(place: str, panel: PanelRow, names: list[str]) -> PanelMarkup:

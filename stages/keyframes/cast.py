@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from storyreel.stages.output.records import Panel
+from storyreel.stages.output.records import CharacterBox, Panel
 from storyreel.stages.units import KeyframesUnit
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _WORD = re.compile(r"\w+")
+
+
+Box = tuple[int, CharacterBox]
+"""A character, by index, and where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +29,15 @@ class Cast:
     of_references: the character of each reference image. present: of each of the R images who is
     in it. words: (R, L, 1 + C), how much each token counts: for the start of the text (of each of
     its chunks), then for each character, whose column sums to 1, or to 0 where the prompt has no
-    word for it.
+    word for it. places: of each image where it is, by the place's index; None: not stated. boxes:
+    of each image where its characters are, as far as that is given.
     """
 
     of_references: tuple[int, ...]
     present: tuple[tuple[int, ...], ...]
     words: Tensor
+    places: tuple[int | None, ...]
+    boxes: tuple[tuple[Box, ...], ...]
 
     @property
     def num_characters(self) -> int:
@@ -63,10 +70,23 @@ def cast_of(unit: KeyframesUnit, chunks: Sequence[Sequence[str]], tokenizer: Any
         for name, own in own_words(panel, unit).items():
             places = places_of(own, texts, tokenizer)
             words[row, places, 1 + names.index(name)] = 1 / max(len(places), 1)
+    known = list(dict.fromkeys(panel.place for panel in unit.panels if panel.place))
+    no_box: tuple[Box, ...] = ()
     return Cast(
         of_references=of_references,
         present=(*((character,) for character in of_references), *present),
         words=words,
+        places=(
+            *(None for _ in of_references),
+            *(known.index(panel.place) if panel.place else None for panel in unit.panels),
+        ),
+        boxes=(
+            *(no_box for _ in of_references),
+            *(
+                tuple((names.index(box.character), box) for box in panel.layout)
+                for panel in unit.panels
+            ),
+        ),
     )
 
 

@@ -113,6 +113,22 @@ class ControlNetConfig(PartConfig, StepsConfig):
     """Weight of what the ControlNet adds to the UNet; 0: it changes nothing."""
 
 
+class FreeUConfig(Settings):
+    """FreeU (arXiv 2309.11497): stronger features and weaker skip connections in the last blocks.
+
+    The defaults are those of the method's published code.
+    """
+
+    s1: float = Field(default=0.6, gt=0, le=2)
+    """Weight of the low frequencies of the skip connections of the first of the two up blocks."""
+    s2: float = Field(default=0.4, gt=0, le=2)
+    """As `s1`, of the second."""
+    b1: float = Field(default=1.1, gt=0, le=2)
+    """Weight of half of the features of the first up block."""
+    b2: float = Field(default=1.2, gt=0, le=2)
+    """As `b1`, of the second."""
+
+
 class KeyframesConfig(Settings):
     """Settings of the keyframes stage."""
 
@@ -131,5 +147,7 @@ class KeyframesConfig(Settings):
     """Default: text prompts only."""
     controlnet: ControlNetConfig | None = None
     """Default: no ControlNet; control images of panels are refused."""
+    free_u: FreeUConfig | None = None
+    """Default: the UNet as it was trained."""
     batch_size: int = Field(default=4, ge=1)
     """Panels of one model call wherever panels do not have to run together."""

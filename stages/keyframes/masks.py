@@ -10,6 +10,7 @@ h x w the latents, B images of a UNet call, H heads, N tokens of a layer.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,13 +21,16 @@ from diffusers.models.attention_processor import Attention
 from einops import rearrange
 from torch import Tensor
 
-from storyreel.stages.keyframes.cast import Cast
+from storyreel.stages.keyframes.cast import Box, Cast
 
 NOBODY, ANYBODY = -1, -2
 """Owners that are no character: of the background, and of all of a panel that nobody is in."""
 
+FIRST_PLACE = -3
+"""Owner of the background of a story's first place; that of the next place is one less."""
+
 Owners = Callable[[int], Tensor]
-"""From N to whose the tokens of every image are, (R, N): a character's index, or one of these."""
+"""From N to whose the tokens of every image are, (R, N): a character's index, or one of those."""
 
 SMOOTHED = 5
 """Side, in latents, of the square over which the characters' maps are averaged."""
@@ -80,6 +84,10 @@ class CrossAttentionMaps:
         maps = self._total / self._count.clamp(min=1)
         in_images = zip(maps, self._cast.present, strict=True)
         finest = torch.stack([_owners_of(one, present) for one, present in in_images])
+        for image, boxes, place in zip(finest, self._cast.boxes, self._cast.places, strict=True):
+            _draw_boxes(image, boxes)
+            if place is not None:
+                image[image == NOBODY] = FIRST_PLACE - place
         # A reference image shows its character from edge to edge; it has no words to go by.
         for row, character in enumerate(self._cast.of_references):
             finest[row] = character
@@ -121,6 +129,17 @@ def _owners_of(maps: Tensor, present: tuple[int, ...]) -> Tensor:
         maps[1:][who], SMOOTHED, stride=1, padding=SMOOTHED // 2, count_include_pad=False
     )
     return torch.where(figure > otsu(figure), who[drawn.argmax(dim=0)], NOBODY)
+
+
+def _draw_boxes(owners: Tensor, boxes: Sequence[Box]) -> None:
+    """Put characters where they were said to be, and nowhere else; owners (h, w) is changed."""
+    height, width = owners.shape
+    for character, _ in boxes:
+        owners[owners == character] = NOBODY
+    for character, box in boxes:
+        rows = slice(math.floor(box.top * height), math.ceil(box.bottom * height))
+        columns = slice(math.floor(box.left * width), math.ceil(box.right * width))
+        owners[rows, columns] = character
 
 
 def otsu(values: Tensor) -> float:

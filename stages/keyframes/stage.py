@@ -60,6 +60,8 @@ class KeyframesStage:
         vae = self._pipeline.vae
         if vae.config.force_upcast and vae.dtype != torch.float32:
             vae.to(torch.float32)  # SDXL's VAE overflows in float16
+        if config.free_u is not None:
+            self._pipeline.unet.enable_freeu(**config.free_u.model_dump())
         self._image_prompt = _load_image_prompt(self._pipeline, config)
         self._attention = install_attention(self._pipeline.unet, config.consistency.layers)
         scheduler = build_scheduler(config.scheduler, self._pipeline.scheduler)

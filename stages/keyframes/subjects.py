@@ -1,8 +1,9 @@
 """Consistent Self-Attention in which clothes travel and places stay.
 
 A token of a character reads, beside its own panel, all tokens of the same character in the other
-panels, for they are few; a token of the background reads its own panel only. A panel that nobody is
-in reads sampled tokens, and is read by them, as without subjects. Legend as in
+panels, for they are few; a token of the background reads its own panel, and sampled tokens of the
+background of other panels of the same place where the story states it. A panel that nobody is in
+reads sampled tokens, and is read by them, as without subjects. Legend as in
 `storyreel.stages.models.attention`.
 """
 

@@ -21,6 +21,34 @@ UNSAFE = frozenset(
 """Ends of the names of files that can run code when they are loaded."""
 
 
+class PartConfig(Settings):
+    """The location of a model beside the text-to-image pipeline."""
+
+    path: str | None = None
+    """A bundled folder, a local folder, or a repository of the hub; default: the model's."""
+    subfolder: str | None = None
+    """Folder of the part below `path`."""
+    revision: str | None = None
+    """Commit of a hub repository of its own."""
+    variant: str | None = None
+    """Variant of the weight files, such as "fp16"."""
+
+
+class LoRAConfig(Settings):
+    """Low-rank changes of a model's weights (LoRA, arXiv 2106.09685), added when it is loaded."""
+
+    path: str
+    """A bundled folder, a local folder, or a repository of the hub."""
+    subfolder: str | None = None
+    """Folder of the file below `path`."""
+    weight_name: str = Field(pattern=r"\.safetensors$")
+    """The file, of diffusers, peft or kohya; it must belong to the family of the UNet."""
+    revision: str | None = None
+    """Commit of a hub repository."""
+    weight: float = Field(default=1.0, ge=-4, le=4)
+    """How much of it is added."""
+
+
 class ModelConfig(Settings):
     """The location of pretrained weights, their number format and their device."""
 
@@ -34,6 +62,16 @@ class ModelConfig(Settings):
     """Number format of the weights on the worker."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the weights are held."""
+    vae: PartConfig | None = None
+    """Another VAE of the same family, such as SDXL's for float16; default: the model's own."""
+    loras: tuple[LoRAConfig, ...] = ()
+    """Added one after the other."""
+
+    @model_validator(mode="after")
+    def _another_vae_has_a_place(self) -> "ModelConfig":
+        if self.vae is not None and self.vae.path is None and self.vae.subfolder is None:
+            raise ValueError("vae: needs a path, or a subfolder of the model")
+        return self
 
 
 class SchedulerConfig(Settings):
@@ -58,19 +96,6 @@ class SchedulerConfig(Settings):
         if self.name != "ddim":
             options["use_karras_sigmas"] = self.use_karras_sigmas
         return options
-
-
-class PartConfig(Settings):
-    """The location of a model beside the text-to-image pipeline."""
-
-    path: str | None = None
-    """A bundled folder, a local folder, or a repository of the hub; default: the model's."""
-    subfolder: str | None = None
-    """Folder of the part below `path`."""
-    revision: str | None = None
-    """Commit of a hub repository of its own."""
-    variant: str | None = None
-    """Variant of the weight files, such as "fp16"."""
 
 
 class IPAdapterConfig(Settings):
@@ -106,13 +131,17 @@ def resolve(path: str) -> str:
     return str(bundled) if bundled.is_dir() else path
 
 
+_PLACED = ModelConfig | PartConfig | IPAdapterConfig | LoRAConfig
+
+
 def weights(settings: Settings) -> Iterator[Any]:
     """All settings that name a place of weights, at any depth; they have `path` and `revision`."""
     for _, value in settings:
-        if isinstance(value, ModelConfig | PartConfig | IPAdapterConfig) and value.path is not None:
-            yield value
-        if isinstance(value, Settings):
-            yield from weights(value)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, _PLACED) and one.path is not None:
+                yield one
+            if isinstance(one, Settings):
+                yield from weights(one)
 
 
 def model_revisions(*sections: Settings) -> dict[str, str]:

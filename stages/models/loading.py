@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline
 
 from storyreel.stages.models.config import ModelConfig, PartConfig, resolve
 from storyreel.stages.models.long_prompts import apply_weights, repeated
+from storyreel.stages.models.lora import fuse_lora
 from storyreel.stages.models.prompt_words import (
     Word,
     count_tokens,
@@ -40,7 +41,10 @@ def load_pipeline(config: ModelConfig) -> Any:
         dtype=torch_dtype(config),
         use_safetensors=True,
         **_left_out(path, config.revision),
+        **_replaced(config),
     )
+    for lora in config.loras:
+        fuse_lora(pipeline, lora)
     _state_lengths(pipeline)
     # Decoding is mostly convolutions; on a CPU it takes a third less time in this layout.
     pipeline.vae.to(memory_format=torch.channels_last)
@@ -60,6 +64,11 @@ def _left_out(path: str, revision: str | None) -> dict[str, Any]:
     if "safety_checker" not in index:
         return {}
     return {"safety_checker": None, "requires_safety_checker": False}
+
+
+def _replaced(config: ModelConfig) -> dict[str, Any]:
+    """Parts that come from elsewhere."""
+    return {} if config.vae is None else {"vae": load_part(AutoencoderKL, config.vae, config)}
 
 
 def location(part: PartConfig, model: ModelConfig) -> dict[str, Any]:

@@ -116,6 +116,17 @@ class PanelMarkup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CharacterBox:
+    """Where a character is in a panel: shares of its width and height, from the upper left."""
+
+    character: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PanelInput:
     """A panel as the user wrote it; `text` may contain markup ([Name], [NC], # caption)."""
 
@@ -129,6 +140,10 @@ class PanelInput:
     """`text`, parsed when the row was accepted; `None` in the jobs of version 0.1."""
     motion: str | None = None  # what happens on the way to the next panel
     motion_guidance: float | None = None  # of that shot; `None`: the configuration's
+    layout: tuple[CharacterBox, ...] = ()
+    """Where characters are; of two boxes that overlap the later one is in front."""
+    place: str | None = None
+    """Where it happens; panels with the same one show the same background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +180,8 @@ class Panel:
     splitter: str
     warnings: tuple[str, ...]
     control_image: str | None = None
+    layout: tuple[CharacterBox, ...] = ()
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

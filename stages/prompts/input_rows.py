@@ -35,5 +35,11 @@ def _panel_row(panel: PanelInput, story: Story) -> dict[str, Any]:
     row: dict[str, Any] = {"text": panel.text, "beats": panel.beats, "shot": panel.shot.value}
     if markup.caption is None:
         row["caption"] = caption_of(panel, markup)
-    own = {name: getattr(panel, name) for name in ("control_image", "motion", "motion_guidance")}
+    own = {
+        "control_image": panel.control_image,
+        "motion": panel.motion,
+        "motion_guidance": panel.motion_guidance,
+        "layout": {b.character: [b.left, b.top, b.right, b.bottom] for b in panel.layout} or None,
+        "place": panel.place,
+    }
     return row | {name: value for name, value in own.items() if value is not None}

@@ -175,6 +175,8 @@ def _panels(
             splitter=split.splitter,
             warnings=(*split.warnings, *written[panel_index].warnings, *cut),
             control_image=story.panels[panel_index].control_image,
+            layout=story.panels[panel_index].layout,
+            place=story.panels[panel_index].place,
         )
         for keyframe_index, (panel_index, beat) in enumerate(beats)
     )

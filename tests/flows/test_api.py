@@ -103,6 +103,19 @@ def test_a_control_image_that_nothing_would_follow_is_refused(
         renderer.keyframes(story)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("layout", {"Tom": [0, 0, 1, 1]}), ("place", "the wood")]
+)
+def test_a_layout_or_place_that_would_have_no_effect_is_refused(
+    renderer: storyreel.Renderer, key: str, value: object
+) -> None:
+    panels = [{"text": "[Tom] sits", key: value}]
+    story = storyreel.make_story(panels=panels, characters=["[Tom] a man"])
+    message = rf"panels\[0\]: {key}: must be left out.*subject = false"
+    with pytest.raises(ValueError, match=message):
+        renderer.keyframes(story)
+
+
 def test_a_control_image_is_copied_before_the_panels_name_it(
     tiny_config: Path, tmp_path: Path
 ) -> None:

@@ -145,6 +145,23 @@ def test_the_forms_of_the_released_code_are_understood(tmp_path: Path) -> None:
             r"panels\[0\].txet: unknown .*beats",
         ),
         ({"text": None, "panels": [{"text": "a # b", "caption": "c"}]}, "another one after #"),
+        (
+            {"text": None, "panels": [{"text": "a cat", "layout": {"Bob": [0, 0, 1, 1]}}]},
+            r"panels\[0\]: layout: 'Bob' is not in the panel, which shows nobody",
+        ),
+        (
+            {
+                "text": None,
+                "characters": ["[Bob] a man"],
+                "panels": [{"text": "[Bob] runs", "layout": {"Bob": [0.5, 0, 0.5, 1]}}],
+            },
+            r"panels\[0\]: layout: 'Bob': \[0.5, 0.0, 0.5, 1.0\] is empty",
+        ),
+        (
+            {"text": None, "panels": [{"text": "a", "layout": {"Bob": [0, 0, 512, 1]}}]},
+            r"panels\[0\].layout.Bob.*512: must be less than or equal to 1",
+        ),
+        ({"text": None, "panels": [{"text": "a", "place": ""}]}, r"panels\[0\].place"),
         ({"story_id": "../fox"}, r"story_id: '../fox': must be 1 to 100"),
         ({"story_id": "a..b"}, "story_id: 'a..b'"),
         ({"story_id": "x" * 10_000}, "story_id: 'xxx.*must be 1 to 100"),

@@ -17,6 +17,7 @@ from storyreel.stages.keyframes.config import ConsistencyConfig, KeyframesConfig
 from storyreel.stages.keyframes.denoise import Denoiser, StoryLatents, passes
 from storyreel.stages.keyframes.masks import (
     ANYBODY,
+    FIRST_PLACE,
     NOBODY,
     CrossAttentionMaps,
     attention_shares,
@@ -43,7 +44,7 @@ from storyreel.stages.models.denoising import draw_noise
 from storyreel.stages.models.loading import PromptEmbeds, encode_prompts, prompt_chunks
 from storyreel.stages.models.schedulers import build_scheduler
 from storyreel.stages.models.unet_attention import AttentionPlan, install_attention
-from storyreel.stages.output.records import Character
+from storyreel.stages.output.records import Character, CharacterBox
 from storyreel.stages.units import KeyframesUnit, ReferenceImage
 from tests.stages.keyframes.builders import panel_of
 from tests.stages.tiny import (
@@ -107,6 +108,7 @@ def densely(owners: Tensor, given: tuple[Tensor, Tensor, Tensor], rate: float) -
     own = panel[:, None] == panel
     who = owners.flatten()
     same = (who[:, None] == who) & (who >= 0)
+    same |= (who[:, None] == who) & (who <= FIRST_PLACE) & sampled.flatten()
     unmasked = ((who[:, None] == ANYBODY) | (who == ANYBODY)) & sampled.flatten()
     scores = query @ key.transpose(-1, -2) / D**0.5
     scores = scores.masked_fill(~(own | same | unmasked), -torch.inf)
@@ -117,6 +119,17 @@ def densely(owners: Tensor, given: tuple[Tensor, Tensor, Tensor], rate: float) -
 def test_subjects_read_as_one_dense_attention_under_a_mask_says(rate: float) -> None:
     owners = owners_of([NOBODY, FOX, BEAR], [FOX, NOBODY, FOX], [ANYBODY], [BEAR, NOBODY, NOBODY])
     given = tokens_of(4)
+    expected = densely(owners, given, rate)
+    torch.testing.assert_close(attend(owners, given, rate), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_backgrounds_of_the_same_place_read_each_other_as_a_mask_says(rate: float) -> None:
+    beach, wood = FIRST_PLACE, FIRST_PLACE - 1
+    owners = owners_of(
+        [beach, FOX, FOX], [FOX, beach, BEAR], [wood, FOX], [NOBODY, BEAR], [ANYBODY]
+    )
+    given = tokens_of(5)
     expected = densely(owners, given, rate)
     torch.testing.assert_close(attend(owners, given, rate), expected, atol=1e-5, rtol=1e-4)
 
@@ -143,6 +156,15 @@ def test_a_token_outside_the_figures_reads_its_own_panel_only() -> None:
     background = (owners[1] == NOBODY).nonzero()[:, 0]
     changed = moved(owners, 1, background)
     assert not changed[0].any() and not changed[2].any()
+
+
+def test_the_background_reads_its_own_place_and_no_other() -> None:
+    beach, wood = FIRST_PLACE, FIRST_PLACE - 1
+    owners = owners_of([beach, FOX], [FOX, beach], [wood, FOX], [NOBODY, FOX])
+    background = (owners[1] == beach).nonzero()[:, 0]
+    changed = moved(owners, 1, background)
+    assert torch.equal(changed[0], owners[0] == beach)
+    assert not changed[2].any() and not changed[3].any()
 
 
 def test_two_characters_never_read_each_other() -> None:
@@ -458,3 +480,52 @@ def test_subjects_are_a_setting_of_the_stage_beside_an_image_prompt(tmp_path: Pa
         stage = KeyframesStage(output_url=str(tmp_path / "out"), config=config)
         shas.append([keyframe.sha256 for keyframe in stage(unit)])
     assert shas[0] == shas[1] != shas[2]
+
+
+def box_of(name: str, left: float, top: float, right: float, bottom: float) -> CharacterBox:
+    return CharacterBox(character=name, left=left, top=top, right=right, bottom=bottom)
+
+
+def test_characters_are_where_the_layout_says_and_backgrounds_where_the_place_does(
+    pipelines: dict[Family, Any],
+) -> None:
+    unit = unit_of(*FOUR)
+    first = replace(
+        unit.panels[0],
+        characters=("Fox", "Bear"),
+        layout=(box_of("Fox", 0, 0.5, 0.75, 1), box_of("Bear", 0.5, 0.25, 1, 1)),
+        place="beach",
+    )
+    second = replace(unit.panels[1], place="wood")
+    third = replace(unit.panels[2], place="beach")
+    unit = replace(unit, panels=(first, second, third, *unit.panels[3:]))
+    pipeline = pipelines["sd15"]
+    denoiser, embeds, cast = prepared(pipeline, config_of(), unit)
+    maps = CrossAttentionMaps(pipeline.unet, cast, (8, 8))
+    record(denoiser, maps, story_of(4), embeds)
+    owners = maps.owners()(64).view(4, 8, 8)
+    beach = FIRST_PLACE
+    names = list(dict.fromkeys(name for panel in unit.panels for name in panel.characters))
+    fox, bear = names.index("Fox"), names.index("Bear")
+    expected = torch.full((8, 8), beach)
+    expected[4:, :6] = fox
+    expected[2:, 4:] = bear  # the later box is in front
+    assert torch.equal(owners[0], expected)
+    by_place = [set(one.unique().tolist()) for one in owners]
+    assert NOBODY not in by_place[0] | by_place[1]
+    assert beach - 1 in by_place[1]
+    assert beach not in by_place[1] | by_place[3]
+
+
+def test_a_layout_and_a_place_change_pictures(tmp_path: Path) -> None:
+    folder = save_tiny_family(tmp_path / "family")
+    consistency = {"branches": "positive", "subject": True}
+    settings = {"width": 32, "height": 32, "num_inference_steps": 4, "consistency": consistency}
+    config = KeyframesConfig.model_validate({"model": {"path": str(folder)}, **settings})
+    stage = KeyframesStage(output_url=str(tmp_path / "out"), config=config)
+    unit = replace(unit_of(("Fox",), ("Fox",)), reference_images=())
+    boxed = [replace(panel, layout=(box_of("Fox", 0, 0, 0.5, 1),)) for panel in unit.panels]
+    placed = [replace(panel, place="beach") for panel in boxed]
+    units = (unit, replace(unit, panels=tuple(boxed)), replace(unit, panels=tuple(placed)))
+    shas = [keyframe.sha256 for one in units for keyframe in stage(one)]
+    assert len(set(shas)) == len(shas)

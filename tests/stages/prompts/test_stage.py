@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.stories import read_stories
 from storyreel.stages.input.story_rows import to_story
-from storyreel.stages.output.records import ShotKind, Story, Storyboard
+from storyreel.stages.output.records import CharacterBox, ShotKind, Story, Storyboard
 from storyreel.stages.prompts.input_rows import to_input_row
 from storyreel.stages.prompts.stage import PromptsStage
 from tests.stages.prompts.builders import character, panel, story
@@ -212,6 +212,23 @@ def test_the_row_of_a_split_renders_to_the_same_film(
     assert rendered.shots == board.shots
     kept = attrgetter("prompt", "seed", "caption", "characters", "control_image")
     assert [kept(p) for p in rendered.panels] == [kept(p) for p in board.panels]
+
+
+def test_layouts_and_places_reach_every_beat_and_survive_the_storyboard(
+    stage: PromptsStage,
+) -> None:
+    box = CharacterBox(character="Ann", left=0.1, top=0.25, right=0.5, bottom=1.0)
+    written = replace(panel("[Ann] swims"), beats=2, layout=(box,), place="the lake")
+    told = story(written, panel("[Tom] waits"), text=None, characters=(ANN, TOM))
+    first, second, third = render(stage, told).panels
+    assert first.layout == second.layout == (box,)
+    assert first.place == second.place == "the lake"
+    assert third.layout == () and third.place is None
+    row = to_input_row(stage.split(told))
+    assert row["panels"][0]["layout"] == {"Ann": [0.1, 0.25, 0.5, 1.0]}
+    again = to_story(row, "row.jsonl", 1, InputConfig())
+    assert render(stage, again).panels[0].layout == (box,)
+    assert render(stage, again).panels[0].place == "the lake"
 
 
 def test_the_examples_render_and_one_of_them_lasts_a_minute(stage: PromptsStage) -> None:
