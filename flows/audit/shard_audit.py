@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from storyreel.flows.audit.problems import Audit, Problem
-from storyreel.flows.job.editions import earlier_generations, rows_of
+from storyreel.flows.edits.editions import earlier_generations, rows_of
 from storyreel.flows.job.generations import Ended
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed, removed_path

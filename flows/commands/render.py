@@ -52,9 +52,9 @@ def render(
     setting was edited since, what depends on the edit is rendered again, and nothing else.
     """
     from storyreel.flows.commands.revise import edit_in_place
+    from storyreel.flows.edits.revision import Source
     from storyreel.flows.job.config import load_config
     from storyreel.flows.job.job import open_job
-    from storyreel.flows.job.revision import Source
     from storyreel.stages.output.storage import Output
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())

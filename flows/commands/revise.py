@@ -10,8 +10,8 @@ from rich.prompt import Confirm
 from storyreel.stages.errors import InputError
 
 if TYPE_CHECKING:
+    from storyreel.flows.edits.revision import Revision, Source
     from storyreel.flows.job.job import Job
-    from storyreel.flows.job.revision import Revision, Source
     from storyreel.stages.output.storage import Output
 
 
@@ -27,8 +27,8 @@ def edit_in_place(
         InputError: the job cannot be edited, or settings were edited and nobody has agreed.
         typer.Exit: it was only to be planned.
     """
+    from storyreel.flows.edits.revision import find_edited, find_revision, revise
     from storyreel.flows.job.job import read_job
-    from storyreel.flows.job.revision import find_edited, find_revision, revise
 
     job = find_edited(output, source)
     if job is None and prune and output.exists("job.json"):

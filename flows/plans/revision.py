@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storyreel.flows.edits.inputs import inputs_of, settings_of
+from storyreel.flows.edits.revision import Revision
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.inputs import inputs_of, settings_of
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import read_removed
-from storyreel.flows.job.revision import Revision
 from storyreel.flows.job.stage_table import SHOTS, ShardContext, StageSpec, UnitOf
 from storyreel.flows.plans.plan import Split
 from storyreel.flows.plans.rates import StageRate, read_rates

@@ -13,9 +13,9 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from storyreel.cluster.work import Work
+from storyreel.flows.edits.editions import kept_copies
+from storyreel.flows.edits.inputs import inputs_of, settings_of
 from storyreel.flows.job.config import RenderConfig
-from storyreel.flows.job.editions import kept_copies
-from storyreel.flows.job.inputs import inputs_of, settings_of
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.retention import remove_unrecorded
 from storyreel.flows.job.stage_table import FAILURES, ShardContext, StageSpec

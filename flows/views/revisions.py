@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from storyreel.flows.job.revision import Revision
+from storyreel.flows.edits.revision import Revision
 from storyreel.flows.plans.revision import StageRevision
 from storyreel.flows.views.figures import format_duration
 

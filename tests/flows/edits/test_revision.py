@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.simulated import CONFIG
 from storyreel.flows.audit.verify import verify
+from storyreel.flows.edits.revision import Source, find_edited, find_revision, revise
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job, read_config, read_job
-from storyreel.flows.job.revision import Source, find_edited, find_revision, revise
 from storyreel.flows.plans.revision import plan_revision
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import read_manifests
