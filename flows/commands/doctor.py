@@ -29,7 +29,7 @@ from storyreel.cluster.ray_runtime import connected
 from storyreel.flows.job.config import RenderConfig
 from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import PACKAGE_ROOT, resolve, weights
-from storyreel.stages.models.inspection import check_pipeline
+from storyreel.stages.models.weights.inspection import check_pipeline
 from storyreel.stages.output.storage import Output
 
 FREE_DISK_GB = 10.0

@@ -29,7 +29,7 @@ def fetch(
     Then set HF_HUB_OFFLINE=1 there, and let `doctor` check what was fetched.
     """
     from storyreel.flows.job.config import load_config
-    from storyreel.stages.models.fetching import fetch as fetch_weights
+    from storyreel.stages.models.weights.fetching import fetch as fetch_weights
 
     config = load_config(config_name, profile=profile, overrides=overrides or ())
     console = Console()

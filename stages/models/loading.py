@@ -10,7 +10,6 @@ from diffusers import AutoencoderKL, DiffusionPipeline
 
 from storyreel.stages.models.config import ModelConfig, PartConfig, resolve
 from storyreel.stages.models.long_prompts import apply_weights, repeated
-from storyreel.stages.models.lora import fuse_lora
 from storyreel.stages.models.prompt_words import (
     Word,
     count_tokens,
@@ -20,6 +19,7 @@ from storyreel.stages.models.prompt_words import (
     split_words,
     text_of,
 )
+from storyreel.stages.models.weights.lora import fuse_lora
 
 
 def torch_dtype(config: ModelConfig) -> torch.dtype:

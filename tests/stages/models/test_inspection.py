@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from storyreel.stages.models.config import PACKAGE_ROOT
-from storyreel.stages.models.inspection import check_pipeline
+from storyreel.stages.models.weights.inspection import check_pipeline
 from tests.stages.tiny import FAMILIES, Family, save_tiny_pipeline, tiny_pipeline
 
 UNET = Path("unet") / "diffusion_pytorch_model.safetensors"
