@@ -12,7 +12,8 @@ from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.status import JobStatus, read_status
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import STORIES, newest_manifests, read_manifests, read_table
-from storyreel.stages.output.records import Failure, Film, Story, schema_of
+from storyreel.stages.output.records import Failure, Film, Story
+from storyreel.stages.output.serialization import schema_of
 from storyreel.stages.output.storage import Output
 
 SEALS = "scores"

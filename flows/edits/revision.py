@@ -52,7 +52,8 @@ from storyreel.stages.output.manifests import (
     read_manifest,
     write_manifest,
 )
-from storyreel.stages.output.records import Failure, Story, to_json
+from storyreel.stages.output.records import Failure, Story
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.unit_records import UnitRecords
 

@@ -12,7 +12,7 @@ from storyreel.flows.job.config import RenderConfig, digest, make_config
 from storyreel.flows.job.layout import Census
 from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
-from storyreel.stages.output.records import to_json
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 
 JOB = "job.json"

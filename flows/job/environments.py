@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from storyreel.stages.output.records import to_json
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 
 ENVIRONMENTS = "environments.json"

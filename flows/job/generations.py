@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure, to_json
+from storyreel.stages.output.records import Failure
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.unit_records import forgive
 

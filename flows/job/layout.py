@@ -21,7 +21,8 @@ from storyreel.stages.input.refusals import Refusals
 from storyreel.stages.input.stories import input_version, read_stories
 from storyreel.stages.keyframes.config import KeyframesConfig
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, write_manifest
-from storyreel.stages.output.records import Failure, Story, to_row
+from storyreel.stages.output.records import Failure, Story
+from storyreel.stages.output.serialization import to_row
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.urls import without_credentials
 

@@ -26,7 +26,8 @@ from typing import Self
 
 from storyreel.stages.errors import InputError, LockedError, StorageError
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import File, to_json
+from storyreel.stages.output.records import File
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 
 LOCK = "lock"

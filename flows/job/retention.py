@@ -12,7 +12,8 @@ from typing import Any
 from storyreel.flows.job.job import Job
 from storyreel.flows.job.stage_table import ShardContext, StageTable
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Failure, files_of, to_json
+from storyreel.stages.output.records import Failure, files_of
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 
 REMOVED = "removed"

@@ -20,15 +20,7 @@ from storyreel.flows.job.stage_table import (
 )
 from storyreel.stages.factories import make_films, make_keyframes, make_motion, make_prompts
 from storyreel.stages.output.manifests import STORIES
-from storyreel.stages.output.records import (
-    Clip,
-    Film,
-    Keyframe,
-    Panel,
-    Shot,
-    ShotKind,
-    Storyboard,
-)
+from storyreel.stages.output.records import Clip, Film, Keyframe, Panel, Shot, ShotKind, Storyboard
 from storyreel.stages.units import (
     FilmUnit,
     KeyframesUnit,

@@ -24,7 +24,8 @@ from storyreel.flows.job.stage_table import FAILURES, SHOTS, StageSpec, StageTab
 from storyreel.flows.job.stages import STAGES
 from storyreel.stages.errors import InputError
 from storyreel.stages.output.manifests import READERS, Shard, manifest_path, read_manifest
-from storyreel.stages.output.records import Failure, to_json
+from storyreel.stages.output.records import Failure
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.unit_records import UnitRecords
 

@@ -17,7 +17,8 @@ from storyreel.flows.job.stages import STAGES, film_frames
 from storyreel.flows.job.window import Window
 from storyreel.flows.plans.rates import StageRate
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.records import Story, Storyboard, to_json
+from storyreel.stages.output.records import Story, Storyboard
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.measures.student import student_quantile
 

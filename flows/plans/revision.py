@@ -20,7 +20,8 @@ from storyreel.flows.job.stage_table import SHOTS, ShardContext, StageSpec, Unit
 from storyreel.flows.plans.plan import Split
 from storyreel.flows.plans.rates import StageRate, read_rates
 from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_table
-from storyreel.stages.output.records import Failure, Story, Storyboard, from_table
+from storyreel.stages.output.records import Failure, Story, Storyboard
+from storyreel.stages.output.serialization import from_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

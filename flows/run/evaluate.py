@@ -23,7 +23,7 @@ from storyreel.flows.pools.scoring import ScoringPool
 from storyreel.stages.errors import InputError
 from storyreel.stages.models.config import model_revisions
 from storyreel.stages.output.manifests import Shard, manifest_path, read_manifest, write_manifest
-from storyreel.stages.output.records import to_json, to_row
+from storyreel.stages.output.serialization import to_json, to_row
 from storyreel.stages.output.storage import Output
 from storyreel.stages.scoring.config import ScoringConfig
 from storyreel.stages.scoring.measures.bootstrap import BootstrapMean, MeanEstimate

@@ -23,7 +23,8 @@ import psutil
 
 from storyreel.stages.input.config import InputConfig
 from storyreel.stages.input.parsing import Rejection, parse_stories, rejection
-from storyreel.stages.output.records import Story, from_json, to_row
+from storyreel.stages.output.records import Story
+from storyreel.stages.output.serialization import from_json, to_row
 
 MEMORY = 512 << 20
 """Limit of the memory that parsing takes, in bytes."""

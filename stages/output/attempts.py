@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import to_json
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 
 UNIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

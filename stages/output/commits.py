@@ -18,7 +18,8 @@ from storyreel.stages.output.attempts import (
 )
 from storyreel.stages.output.copies import earlier_copies
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import Failure, files_of, to_json
+from storyreel.stages.output.records import Failure, files_of
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")

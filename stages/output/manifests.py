@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.records import from_table, to_table
+from storyreel.stages.output.serialization import from_table, to_table
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")

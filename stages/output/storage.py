@@ -25,7 +25,8 @@ from storyreel.stages.errors import InputError
 from storyreel.stages.output.copies import own_name
 from storyreel.stages.output.patience import patiently
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import File, from_json
+from storyreel.stages.output.records import File
+from storyreel.stages.output.serialization import from_json
 from storyreel.stages.output.urls import check_no_credentials, without_credentials
 
 T = TypeVar("T")

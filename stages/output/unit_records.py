@@ -24,7 +24,8 @@ from storyreel.stages.output.manifests import (
     read_manifest,
     write_manifest,
 )
-from storyreel.stages.output.records import Failure, from_json, to_json
+from storyreel.stages.output.records import Failure
+from storyreel.stages.output.serialization import from_json, to_json
 from storyreel.stages.output.storage import Output
 
 R = TypeVar("R")

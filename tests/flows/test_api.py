@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import storyreel
-from storyreel.stages.output.records import Film, schema_of
+from storyreel.stages.output.records import Film
+from storyreel.stages.output.serialization import schema_of
 from storyreel.stages.video import check_film
 from tests.flows.conftest import ROOT
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from storyreel.stages.errors import InputError
-from storyreel.stages.output.records import from_table, to_table
+from storyreel.stages.output.serialization import from_table, to_table
 from storyreel.training.motion.config import MotionTrainingConfig
 from storyreel.training.videos.index import IndexedVideo
 

@@ -21,7 +21,8 @@ from storyreel.stages.errors import LockedError
 from storyreel.stages.output.commits import Commit, UnitId, commit
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import File, to_json
+from storyreel.stages.output.records import File
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from tests.flows.conftest import ROOT, Command, kill, wait_until
 from tests.flows.test_steering import Simulation

@@ -14,7 +14,8 @@ from storyreel.cluster.work import Work
 from storyreel.flows.job.lock import LockRecord, held
 from storyreel.stages.output.commits import UnitId, read_attempts
 from storyreel.stages.output.manifests import Shard
-from storyreel.stages.output.records import File, to_json
+from storyreel.stages.output.records import File
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.unit_records import UnitRecords
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from storyreel.stages.errors import InputError
-from storyreel.stages.output import records
+from storyreel.stages.output import serialization
 from storyreel.stages.output.commits import Commit
 from storyreel.stages.output.records import (
     Character,
@@ -22,12 +22,8 @@ from storyreel.stages.output.records import (
     Shot,
     ShotKind,
     Story,
-    from_json,
-    from_table,
-    schema_of,
-    to_row,
-    to_table,
 )
+from storyreel.stages.output.serialization import from_json, from_table, schema_of, to_row, to_table
 
 STORY = Story(
     story_id="fox",
@@ -168,7 +164,7 @@ NEW = NewReel(takes=(NewTake(name="a", score=0.5, tags=("b",), model="c"),))
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """The warnings of a process that has read no record yet."""
-    records._warn_of_unknown.cache_clear()
+    serialization._warn_of_unknown.cache_clear()
     with caplog.at_level(logging.WARNING):
         yield caplog
 

@@ -16,7 +16,8 @@ from storyreel.stages.output.commits import (
 )
 from storyreel.stages.output.manifests import Shard
 from storyreel.stages.output.processes import ProcessId
-from storyreel.stages.output.records import Failure, Shot, ShotKind, to_json
+from storyreel.stages.output.records import Failure, Shot, ShotKind
+from storyreel.stages.output.serialization import to_json
 from storyreel.stages.output.storage import Output
 from storyreel.stages.output.unit_records import PACK, UnitRecords, forgive, is_record
 
