@@ -75,6 +75,18 @@ def repair(output_url: JobUrl, overrides: Overrides = None) -> None:
     report_outcome(job, continue_job(job, config))
 
 
+def prune(output_url: JobUrl) -> None:
+    """Remove what edits of the job at OUTPUT have left: earlier films, pictures, manifests."""
+    from storyreel.flows.edits.pruning import prune as prune_job
+    from storyreel.stages.output.storage import Output
+
+    done = prune_job(Output(output_url))
+    told = f"{done.num_files} files removed ({done.num_bytes / 1e6:.1f} MB)"
+    if done.num_unfinished:
+        told += f"; {done.num_unfinished} shards are not finished yet and keep theirs"
+    Console().print(told, highlight=False)
+
+
 def evaluate(
     output_url: JobUrl,
     overrides: Overrides = None,

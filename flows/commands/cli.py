@@ -36,6 +36,7 @@ COMMANDS = (
     audit.verify,
     audit.repair,
     audit.retry,
+    audit.prune,
     audit.evaluate,
     audit.doctor,
     night.serve,

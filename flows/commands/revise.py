@@ -28,15 +28,16 @@ def edit_in_place(
         typer.Exit: it was only to be planned.
     """
     from storyreel.flows.edits.revision import find_edited, find_revision, revise
+    from storyreel.flows.job.description import JOB
     from storyreel.flows.job.job import read_job
 
     job = find_edited(output, source)
-    if job is None and prune and output.exists("job.json"):
+    if job is None and prune and output.exists(JOB):
         job = read_job(output)
     revision = find_revision(job, source) if job else None
     if job is None or revision is None or revision.is_empty(prune=prune):
         return None
-    _show(job, revision, source, prune)
+    _show(job, revision, source, prune=prune)
     if dry_run:
         raise typer.Exit
     if revision.settings and not yes:
@@ -44,7 +45,7 @@ def edit_in_place(
     return revise(job, source, revision, prune=prune)
 
 
-def _show(job: "Job", revision: "Revision", source: "Source", prune: bool) -> None:
+def _show(job: "Job", revision: "Revision", source: "Source", *, prune: bool) -> None:
     from storyreel.flows.job.job import read_config
     from storyreel.flows.plans.revision import plan_revision
     from storyreel.flows.plans.splitting import rule_splitter

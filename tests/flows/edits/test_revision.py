@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.simulated import CONFIG
 from storyreel.flows.audit.verify import verify
+from storyreel.flows.edits.pruning import prune
 from storyreel.flows.edits.revision import Source, find_edited, find_revision, revise
 from storyreel.flows.job.config import load_config
 from storyreel.flows.job.job import open_job, read_config, read_job
@@ -207,6 +208,29 @@ def test_a_story_that_is_gone_stays_until_it_is_pruned(tmp_path: Path) -> None:
     films = [film.story_id for film in read_manifests(output, "films", Film)]
     assert films == ["s000", "s001", "s002", "s003", "s005"]
     assert read_job(output).num_stories == 5
+    assert verify(output, SIMULATED).problems == []
+
+
+def test_what_edits_have_left_is_removed_on_request_and_nothing_else(tmp_path: Path) -> None:
+    output, stories = Output(str(tmp_path / "job")), rows(6)
+    wanted = source(tmp_path, stories)
+    open_job(output, wanted.input_url, wanted.config)
+    render(output)
+    stories[2]["panels"][0]["text"] = "[Fox] sees a bridge"
+    edit(output, source(tmp_path, stories[:4] + stories[5:]), prune=True)
+    assert prune(output, SIMULATED).num_unfinished == 1  # it may need what it had
+    render(output)
+    before = files(output)
+    done = prune(output, SIMULATED)
+    after = files(output)
+    assert done.num_files == len(before) - len(after) > 0
+    assert {path: before[path] for path in after} == after
+    assert not [path for path in after if "s004" in path]
+    assert verify(output, SIMULATED).problems == []
+    assert prune(output, SIMULATED).num_files == 0
+    stories[2]["panels"][0]["text"] = "[Fox] sees a tower"
+    edit(output, source(tmp_path, stories[:4] + stories[5:]))
+    assert "keyframes/s002" in render(output)
     assert verify(output, SIMULATED).problems == []
 
 
