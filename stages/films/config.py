@@ -65,4 +65,6 @@ class FilmsConfig(Settings):
     still_s: float = Field(default=1.5, gt=0, le=600)
     """Time for which the last keyframe stands at the end, in seconds; the film of a story with one
     keyframe."""
+    burn_captions: bool = False
+    """Draw the captions into the frames, in place of a subtitle track; .srt and .vtt stay."""
     sheet: SheetConfig = SheetConfig()

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from PIL import Image, ImageOps
 
+from storyreel.stages.films.burning import BurnedCaptions
 from storyreel.stages.films.config import FilmsConfig, Fit
 from storyreel.stages.films.subtitles import Cue, to_sample
 from storyreel.stages.heartbeat import beat
@@ -57,7 +58,8 @@ def encode_film(
     Args:
         path: the mp4 file to write.
         frames: uint8 (H, W, 3) in RGB each, of any size; only one is in memory at a time.
-        cues: the subtitles in order of time; if empty, the film has no subtitle track.
+        cues: the subtitles in order of time; if empty, or drawn into the frames, the film has no
+            subtitle track.
         label: the metadata.
         config: size, frame rate and encoder settings.
     """
@@ -66,10 +68,14 @@ def encode_film(
     with av.open(str(path), "w", format="mp4", options=options) as container:
         container.metadata.update({"title": label.title, "comment": label.comment})
         video = _video_stream(container, config)
-        if cues:
+        burned = BurnedCaptions(cues, config) if config.burn_captions else None
+        if cues and burned is None:
             _mux_cues(container, _subtitle_stream(container), cues)
         for index, pixels in enumerate(frames):
-            frame = _to_yuv(fit_to_film(pixels, config))
+            image = fit_to_film(pixels, config)
+            if burned is not None:
+                burned.write(image, index)
+            frame = _to_yuv(image)
             frame.pts, frame.time_base = index, Fraction(1, config.fps)
             container.mux(video.encode(frame))
             beat()

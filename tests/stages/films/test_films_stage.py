@@ -100,6 +100,22 @@ def test_the_srt_file_has_the_same_subtitles(story: Any) -> None:
     )
 
 
+def test_burned_captions_stand_in_the_frames_of_their_time_and_nowhere_else(story: Any) -> None:
+    """Many players, and most places where films are shared, show no subtitle track."""
+    size = {"width": 128, "height": 128, "crf": 1}
+    plain = story.film("fox", **size)
+    before = frames_of(story.folder / plain.path)
+    burned = story.film("fox", burn_captions=True, **size)
+    after = frames_of(story.folder / burned.path)
+    changed = [np.abs(b.astype(int) - a).max() > 60 for a, b in zip(before, after, strict=True)]
+    # The third keyframe has no caption: frames 16 to 22.
+    assert changed == [True] * 16 + [False] * 7 + [True]
+    assert np.abs(after[0][:96].astype(int) - before[0][:96]).max() < 60, "not only at the bottom"
+    with av.open(str(story.folder / burned.path)) as container:
+        assert not container.streams.subtitles
+    assert burned.subtitles_size == plain.subtitles_size > 0
+
+
 def test_a_story_without_captions_offers_no_subtitles(job: Any) -> None:
     job.add_story("silent", ["", ""], [4])
     film = job.film("silent")
