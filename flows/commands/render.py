@@ -109,7 +109,7 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """MeanEstimate hours, nights and gigabytes for INPUT.
+    """Estimate hours, nights and gigabytes for INPUT.
 
     The estimate uses the rates that an earlier job of the same configuration measured.
     """
