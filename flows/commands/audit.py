@@ -76,7 +76,10 @@ def repair(output_url: JobUrl, overrides: Overrides = None) -> None:
 
 
 def prune(output_url: JobUrl) -> None:
-    """Remove what edits of the job at OUTPUT have left: earlier films, pictures, manifests."""
+    """Remove what edits of OUTPUT have left.
+
+    These are earlier films, pictures, clips and manifests.
+    """
     from storyreel.flows.edits.pruning import prune as prune_job
     from storyreel.stages.output.storage import Output
 

@@ -33,7 +33,7 @@ def attend_jointly(query: Tensor, own: KeyValue, shared: KeyValue) -> Tensor:
         return _attend(groups, _flat(own)).view(query.shape)
     if own[0].shape[2] == 0:
         return _attend(query.flatten(1, 2), shared).view(query.shape)
-    kernel = _kernel(query, own[0])
+    kernel = _kernel(query, *own, *shared)
     if kernel is None:
         return _attend(groups, _with_copies(own, shared)).view(query.shape)
     of_own, own_sum = _attend_and_sum(kernel, groups, _flat(own))
@@ -74,16 +74,17 @@ def _attend_and_sum(kernel: Kernel, query: Tensor, keys: KeyValue) -> tuple[Tens
     return attended.transpose(1, 2).contiguous(), log_sum.transpose(1, 2).contiguous()[..., None]
 
 
-def _kernel(query: Tensor, key: Tensor) -> Kernel | None:
+def _kernel(query: Tensor, *keys: Tensor) -> Kernel | None:
     """The kernel that gives the log-sum-exp too; None where there is none.
 
     None of them carries a gradient through the log-sum-exp, so that training has none.
     """
-    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, *keys)):
         return None
     if query.device.type == "cpu":
         return _on_cpu
-    if query.device.type != "cuda":
+    # Other widths are padded by `scaled_dot_product_attention`, not by the kernels themselves.
+    if query.device.type != "cuda" or query.shape[-1] % 8 or query.shape[-1] > 256:
         return None
     in_half = query.dtype in (torch.float16, torch.bfloat16)
     flash = in_half and torch.cuda.get_device_capability(query.device) >= (8, 0)
