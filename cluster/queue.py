@@ -61,7 +61,7 @@ class Queue:
         self._failed: set[Entry] = set()
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_stage.values()))
+        return sum(map(len, list(self._by_stage.values())))
 
     def oldest(self) -> Entry | None:
         """The unit that came first of those that wait; may be called from any thread."""

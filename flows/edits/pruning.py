@@ -1,15 +1,17 @@
 """Removes what the editions of a job before the present one have left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
 
 from storyreel.flows.edits.editions import earlier_generations, rows_of
 from storyreel.flows.job.job import Job, read_job
 from storyreel.flows.job.lock import held
 from storyreel.flows.job.stage_table import StageTable
 from storyreel.flows.job.stages import STAGES
-from storyreel.stages.output.manifests import STORIES, Shard, manifest_path
-from storyreel.stages.output.records import files_of
+from storyreel.stages.output.manifests import STORIES, Shard, manifest_path, read_each
+from storyreel.stages.output.records import Story, files_of
 from storyreel.stages.output.storage import Output
 
 
@@ -35,7 +37,9 @@ def prune(output: Output, stages: StageTable = STAGES) -> Pruned:
         job = read_job(mine, stages)
         unfinished = set(job.unfinished())
         edited = [shard for shard in job.shards if shard.edition]
-        removed = [_prune(job, shard) for shard in edited if shard not in unfinished]
+        finished = [shard for shard in edited if shard not in unfinished]
+        homes = _homes_of_stories(job) if finished else {}
+        removed = [_prune(job, shard, homes) for shard in finished]
     return Pruned(
         num_files=sum(map(len, removed)),
         num_bytes=sum(sum(files.values()) for files in removed),
@@ -43,40 +47,50 @@ def prune(output: Output, stages: StageTable = STAGES) -> Pruned:
     )
 
 
-def _prune(job: Job, shard: Shard) -> dict[str, int]:
+def _homes_of_stories(job: Job) -> dict[str, Shard]:
+    """The shard that each story of the job is in."""
+    shards = job.shards
+    read = read_each(job.output, [manifest_path(STORIES, shard) for shard in shards], Story)
+    return {
+        story.story_id: shard
+        for shard, (_, stories) in zip(shards, read, strict=True)
+        for story in stories
+    }
+
+
+def _prune(job: Job, shard: Shard, homes: Mapping[str, Shard]) -> dict[str, int]:
     """Remove the earlier editions of a shard; returns the sizes of the files, by their paths."""
     earlier = [s for s in earlier_generations(shard) if s.generation < shard.edition]
-    now, before = _files(job, [shard]), _files(job, earlier)
+    now = {file.path for row in _rows(job, [shard]) for file in files_of(row)}
+    before = {
+        file.path: file.size
+        for row in _rows(job, earlier)
+        # A story that went and came back is in another shard, where its files have these names.
+        if homes.get(row.story_id, shard) == shard
+        for file in files_of(row)
+    }
     old = {path: size for path, size in before.items() if path not in now}
     job.output.remove_all(old)
-    for folder in _folders(job, earlier) - _folders(job, [shard]):
+    shared = {spec.files.folder for spec in job.stages if spec.files}
+    for folder in _parents(old) - _parents(now) - shared:
         job.output.remove_folder(folder)
     # The manifests last: killed before, the same command finds the same files again.
     job.output.remove_all(_manifests(job, earlier))
     return old
 
 
-def _files(job: Job, shards: list[Shard]) -> dict[str, int]:
-    """The sizes of the files of generations, by their paths."""
-    rows = (
-        row for shard in shards for spec in job.stages for row in rows_of(job.output, shard, spec)
-    )
-    return {file.path: file.size for row in rows for file in files_of(row)}
+def _rows(job: Job, shards: Iterable[Shard]) -> Iterator[Any]:
+    """The rows of all stages in generations of shards."""
+    for shard in shards:
+        for spec in job.stages:
+            yield from rows_of(job.output, shard, spec)
 
 
-def _folders(job: Job, shards: list[Shard]) -> set[str]:
-    """The folders that stories have for themselves."""
-    specs = [spec for spec in job.stages if spec.files and not spec.files.suffixes]
-    return {
-        f"{spec.files.folder}/{row.story_id}"
-        for shard in shards
-        for spec in specs
-        if spec.files
-        for row in rows_of(job.output, shard, spec)
-    }
+def _parents(paths: Iterable[str]) -> set[str]:
+    return {str(PurePosixPath(path).parent) for path in paths}
 
 
-def _manifests(job: Job, shards: list[Shard]) -> Iterator[str]:
+def _manifests(job: Job, shards: Iterable[Shard]) -> Iterator[str]:
     for shard in shards:
         as_edited = replace(shard, edition=shard.generation)
         for table in (STORIES, *job.stages.records):

@@ -234,6 +234,24 @@ def test_what_edits_have_left_is_removed_on_request_and_nothing_else(tmp_path: P
     assert verify(output, SIMULATED).problems == []
 
 
+def test_a_story_that_came_back_keeps_its_files_when_earlier_ones_are_removed(
+    tmp_path: Path,
+) -> None:
+    """It is in another shard now, and its new files have the names of the earlier ones."""
+    output, stories = Output(str(tmp_path / "job")), rows(6)
+    wanted = source(tmp_path, stories)
+    open_job(output, wanted.input_url, wanted.config)
+    render(output)
+    edit(output, source(tmp_path, stories[:4] + stories[5:]), prune=True)
+    render(output)
+    edit(output, source(tmp_path, stories))
+    assert "films/s004" in render(output)
+    before = files(output)
+    prune(output, SIMULATED)
+    assert files(output) == before
+    assert verify(output, SIMULATED).problems == []
+
+
 def test_an_input_without_a_story_of_the_job_does_not_edit_it(tmp_path: Path) -> None:
     output = Output(str(tmp_path / "job"))
     wanted = source(tmp_path, rows(2))
