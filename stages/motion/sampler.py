@@ -7,7 +7,7 @@ D channels of cross-attention, N tokens of a frame in spatial self-attention.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -131,3 +131,20 @@ class ClipSampler:
 
         views = readers(num_frames, (0, num_frames - 1))
         return self._attention.following(LockStep(views, every_token))
+
+
+class SamplingRenderer:
+    """What the renderers have in common whose frames a `ClipSampler` makes."""
+
+    _sampler: ClipSampler
+
+    def smaller(self) -> Self:
+        """The same renderer with less memory."""
+        smaller = copy(self)
+        smaller._sampler = self._sampler.smaller()
+        return smaller
+
+    @property
+    def max_frames(self) -> int:
+        """The most frames that the motion adapter supports."""
+        return self._sampler.max_frames

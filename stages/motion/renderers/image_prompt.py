@@ -7,8 +7,6 @@ D channels of cross-attention.
 """
 
 from collections.abc import Sequence
-from copy import copy
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,10 +19,10 @@ from storyreel.stages.motion.frames import to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.renderer import Transition, check_alike
 from storyreel.stages.motion.renderers.baselines import slerp
-from storyreel.stages.motion.sampler import ClipSampler
+from storyreel.stages.motion.sampler import ClipSampler, SamplingRenderer
 
 
-class ImagePromptRenderer:
+class ImagePromptRenderer(SamplingRenderer):
     """CLIP image embeddings, turned from keyframe to keyframe, as image prompts of the frames."""
 
     def __init__(self, config: MotionConfig, parts: ImagePromptConfig) -> None:
@@ -37,17 +35,6 @@ class ImagePromptRenderer:
             pipeline, parts.ip_adapter, self._image_encoder.embedding_dim
         )
         self._sampler = ClipSampler(pipeline, config, parts)
-
-    def smaller(self) -> Self:
-        """The same renderer with less memory."""
-        smaller = copy(self)
-        smaller._sampler = self._sampler.smaller()
-        return smaller
-
-    @property
-    def max_frames(self) -> int:
-        """The most frames that the motion adapter supports."""
-        return self._sampler.max_frames
 
     def __call__(self, transitions: Sequence[Transition]) -> list[Tensor]:
         """Render (F, 3, H, W) each."""

@@ -5,8 +5,6 @@ cross-attention.
 """
 
 from collections.abc import Sequence
-from copy import copy
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from storyreel.stages.motion.frames import to_pixels
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.predictor import SemanticMotionPredictor
 from storyreel.stages.motion.renderer import Transition, check_alike
-from storyreel.stages.motion.sampler import ClipSampler
+from storyreel.stages.motion.sampler import ClipSampler, SamplingRenderer
 
 
 def join_text_and_motion(text: Tensor, motion: Tensor) -> Tensor:
@@ -36,7 +34,7 @@ def join_text_and_motion(text: Tensor, motion: Tensor) -> Tensor:
     return torch.cat([rows_of_text(text, motion.shape[1]), frames], dim=1)
 
 
-class SemanticMotionRenderer:
+class SemanticMotionRenderer(SamplingRenderer):
     """CLIP image encoder, Semantic Motion Predictor, video UNet."""
 
     def __init__(self, config: MotionConfig, parts: SemanticMotionConfig) -> None:
@@ -66,17 +64,11 @@ class SemanticMotionRenderer:
                     f" configured image encoder and video model have {value}; they belong together"
                 )
 
-    def smaller(self) -> Self:
-        """The same renderer with less memory."""
-        smaller = copy(self)
-        smaller._sampler = self._sampler.smaller()
-        return smaller
-
     @property
     def max_frames(self) -> int:
         """The most frames that both the motion adapter and the predictor support."""
         predictor_frames: int = self._predictor.config.max_frames
-        return min(self._sampler.max_frames, predictor_frames)
+        return min(super().max_frames, predictor_frames)
 
     def __call__(self, transitions: Sequence[Transition]) -> list[Tensor]:
         """Render (F, 3, H, W) each."""

@@ -7,9 +7,8 @@ Axes: G guidance branches, B clips, C latent channels, F frames, h and w of late
 """
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from diffusers import SparseControlNetModel
@@ -20,7 +19,7 @@ from storyreel.stages.motion.config import MotionConfig, SparseControlConfig
 from storyreel.stages.motion.denoise import rows_of_text
 from storyreel.stages.motion.parts import load_motion_pipeline
 from storyreel.stages.motion.renderer import Transition, check_alike
-from storyreel.stages.motion.sampler import ClipSampler
+from storyreel.stages.motion.sampler import ClipSampler, SamplingRenderer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ class _Guided:
         )
 
 
-class SparseControlRenderer:
+class SparseControlRenderer(SamplingRenderer):
     """AnimateDiff under a SparseCtrl that knows both keyframes."""
 
     def __init__(self, config: MotionConfig, parts: SparseControlConfig) -> None:
@@ -97,17 +96,6 @@ class SparseControlRenderer:
             )
         control = SparseControl(controlnet=controlnet, scale=parts.conditioning_scale)
         self._sampler = ClipSampler(pipeline, config, parts, control)
-
-    def smaller(self) -> Self:
-        """The same renderer with less memory."""
-        smaller = copy(self)
-        smaller._sampler = self._sampler.smaller()
-        return smaller
-
-    @property
-    def max_frames(self) -> int:
-        """The most frames that the motion adapter supports."""
-        return self._sampler.max_frames
 
     def __call__(self, transitions: Sequence[Transition]) -> list[Tensor]:
         """Render (F, 3, H, W) each."""
